@@ -12,17 +12,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from clients import attacks, mods
     from clients.adversary import Adversary
-    from clients.data import PoisonedDataset, poisoned_labels
-    from clients.numpy_client import MaliciousNumPyClient
+    from clients.data import PoisonedDataset, frozen_scores, poisoned_labels
+    from clients.numpy_client import MaliciousNumPyClient, malicious_client_fn
 
 _HOMES = {
     "Adversary": "clients.adversary",
     "MaliciousNumPyClient": "clients.numpy_client",
     "PoisonedDataset": "clients.data",
+    "frozen_scores": "clients.data",
+    "malicious_client_fn": "clients.numpy_client",
     "poisoned_labels": "clients.data",
 }
 
-__all__ = ["Adversary", "MaliciousNumPyClient", "PoisonedDataset", "attacks", "mods", "poisoned_labels"]
+__all__ = [
+    "Adversary",
+    "MaliciousNumPyClient",
+    "PoisonedDataset",
+    "attacks",
+    "frozen_scores",
+    "malicious_client_fn",
+    "mods",
+    "poisoned_labels",
+]
 
 
 def __getattr__(name: str) -> Any:

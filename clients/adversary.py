@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from math import floor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from clients.attacks.base import Attack, Rule
+from clients.attacks.base import Attack
+from clients.attacks.sight import Rule
 from clients.collusion import Collusion, Instruction, instructions_of
+from clients.roles import Roles
 from clients.wire import is_train
 
 if TYPE_CHECKING:
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
     from flwr.supercore.run import Run
 
 
+# Name of the adversary's own entry in its state, beside the attack's.
+_ROUNDS = "adversary.rounds"
+
+
 @dataclass
 class _Batch:
     """Train messages that were pushed together, and the replies that are here so far."""
 
     instructions: dict[str, Instruction]
+    malicious: frozenset[int]
     waiting: set[str]
     arrived: dict[str, Message] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)
@@ -43,7 +49,8 @@ class Adversary(Grid):
         The grid to the nodes. What this class does not change goes to it.
     attack : clients.attacks.Attack
         Sees the updates of all honest nodes that replied (reply minus what was sent, finite, float arrays
-        only, float32 or wider); f is the number of malicious nodes among the round's replies.
+        only, float32 or wider) and the malicious nodes' own; f is the number of malicious nodes among the round's
+        replies.
     malicious : iterable of int, int or float
         Node ids; or how many nodes, or which fraction of them in [0, 1] (floored), drawn once, when first
         needed, from ``grid.get_node_ids()``.
@@ -53,14 +60,23 @@ class Adversary(Grid):
     rule : callable, optional
         ``(n, d) -> (d,)``, instead of the strategy's.
     seed : int, optional
-        Seed of the draw; it draws positions in the grid's order of nodes (ascending ids where the grid has no
+        Seed of the draws; they draw positions in the grid's order of nodes (ascending ids where the grid has no
         order). None: from the operating system.
+    sees : float, optional
+        Partial knowledge: the fraction (floored) of a round's honest updates that the attack sees, as far as possible
+        from the same nodes in each round. Means and deviations then include the attackers' own updates, and their mean
+        stands for each update that is not seen (MixTailor A.1.2). None: all are seen.
+    redraw : bool
+        Draw the malicious nodes anew in each round.
+    statistics : bool
+        Whether running statistics of batch normalisation (arrays named ``running_mean`` and ``running_var``) are
+        attacked; otherwise those of the malicious nodes' own training are sent.
 
     Raises
     ------
     ValueError
-        If the attack is no update attack, or `malicious` is none of the above; in the first round, if it asks
-        for more nodes than there are.
+        If the attack is a data attack, or another argument is none of the above; in the first round, if `malicious`
+        asks for more nodes than there are.
 
     Notes
     -----
@@ -68,7 +84,9 @@ class Adversary(Grid):
       attack sees. A malicious node that replied with an error is given a reply, with an honest node's
       metrics.
     - A round without malicious or without usable honest replies passes unchanged, and so does one in which
-      the rule refuses every factor of an "optimal" attack: the log says so.
+      the rule refuses every factor of an "optimal" attack: the log says so. Attacks that know no more than their
+      own updates need no honest replies.
+    - Replies of `Silent` nodes are held back.
     - `send_and_receive`, which strategies use, sees a whole round. `pull_messages` hands on an honest reply
       as soon as it is there, and malicious ones once all train messages pushed together are answered
       (an expired message counts as answered); to that end it also collects replies of that push that were not
@@ -88,6 +106,10 @@ class Adversary(Grid):
         strategy: Any = None,
         rule: Rule | None = None,
         seed: int | None = None,
+        *,
+        sees: float | None = None,
+        redraw: bool = False,
+        statistics: bool = True,
     ) -> None:
         if not isinstance(attack, Attack):
             raise ValueError(f"Adversary was given attack = {attack!r}; give an object of clients.attacks.")
@@ -99,45 +121,48 @@ class Adversary(Grid):
         if rule is not None and not callable(rule):
             raise ValueError(f"Adversary was given rule = {rule!r}; give a callable (n, d) -> (d,), or None.")
         self._grid = grid
-        self._malicious = _check_malicious(malicious)
-        self._seed = seed
+        self._roles = Roles(grid.get_node_ids, malicious, sees, redraw, seed)
         self._collusion = Collusion(attack, strategy, rule)
+        self._statistics = statistics
         self._batches: list[_Batch] = []
 
     @property
     def malicious_ids(self) -> frozenset[int]:
         """The malicious nodes' ids; draws them if that has not happened yet."""
-        if not isinstance(self._malicious, frozenset):
-            self._malicious = _draw(self._malicious, self._grid.get_node_ids(), self._seed)
-        return self._malicious
+        return self._roles.malicious()
 
     def state(self) -> ArrayRecord:
-        """Return what the attack keeps between rounds (Mimic's statistics), to be saved with the strategy's."""
-        return ArrayRecord({name: Array(np.asarray(value)) for name, value in self._collusion.attack.state().items()})
+        """Return what is kept between rounds (Mimic's statistics, draws), to be saved with the strategy's."""
+        kept = {**self._collusion.attack.state(), _ROUNDS: np.array(self._roles.rounds)}
+        return ArrayRecord({name: Array(np.asarray(value)) for name, value in kept.items()})
 
     def load_state(self, state: ArrayRecord) -> None:
         """Take over what `state` returned, so that a resumed attack goes on as an unbroken one would."""
-        self._collusion.attack.load_state({name: array.numpy() for name, array in state.items()})
+        kept = {name: array.numpy() for name, array in state.items()}
+        self._roles.rounds = int(kept.pop(_ROUNDS, 0))
+        self._collusion.attack.load_state(kept)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Send messages, and return the replies with those of malicious nodes replaced."""
         outgoing = list(messages)
-        instructions = instructions_of(filter(is_train, outgoing))
+        instructions = instructions_of(filter(is_train, outgoing), self._statistics)
         replies = list(self._grid.send_and_receive(outgoing, timeout=timeout))
         if not instructions:
             return replies
-        return self._collusion.corrupt(instructions, replies, self.malicious_ids)
+        malicious = self._roles.begin_round()
+        corrupted = self._collusion.corrupt(instructions, replies, malicious, self._roles.watched)
+        return [reply for reply in corrupted if reply is not None]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Push messages, and take note of train messages for `pull_messages`."""
         outgoing = list(messages)
-        instructions = instructions_of(filter(is_train, outgoing))
+        instructions = instructions_of(filter(is_train, outgoing), self._statistics)
         pushed = list(self._grid.push_messages(outgoing))
         # Grids write the id into the message; one that could not be pushed has none among `pushed`.
         noted = {i.message.metadata.message_id: i for i in instructions}
         noted = {message_id: i for message_id, i in noted.items() if message_id in pushed}
         if noted:
-            self._batches.append(_Batch(noted, set(noted)))
+            self._batches.append(_Batch(noted, self._roles.begin_round(), set(noted)))
         return pushed
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
@@ -165,14 +190,16 @@ class Adversary(Grid):
     def _corrupt(self, batch: _Batch) -> None:
         """Attack a batch whose last reply has come."""
         replies = self._collusion.corrupt(
-            list(batch.instructions.values()), list(batch.arrived.values()), self.malicious_ids
+            list(batch.instructions.values()), list(batch.arrived.values()), batch.malicious, self._roles.watched
         )
-        batch.arrived = dict(zip(batch.arrived, replies, strict=True))
+        together = dict(zip(batch.arrived, replies, strict=True))
+        batch.arrived = {message_id: reply for message_id, reply in together.items() if reply is not None}
+        batch.released |= {message_id for message_id, reply in together.items() if reply is None}
 
     def _release(self, batch: _Batch, asked: set[str]) -> Iterator[Message]:
         """Hand on the replies that were asked for and are ready."""
         for message_id, reply in batch.arrived.items():
-            ready = not batch.waiting or batch.instructions[message_id].node not in self.malicious_ids
+            ready = not batch.waiting or batch.instructions[message_id].node not in batch.malicious
             if message_id in asked and message_id not in batch.released and ready:
                 batch.released.add(message_id)
                 yield reply
@@ -204,39 +231,3 @@ class Adversary(Grid):
     def get_nodes(self) -> Iterable[NodeInfo]:
         """Return the grid's nodes."""
         return self._grid.get_nodes()
-
-
-def _check_malicious(malicious: Any) -> frozenset[int] | int | float:
-    """Return a set of node ids, a count or a fraction.
-
-    Raises
-    ------
-    ValueError
-        If `malicious` is none of these.
-    """
-    if isinstance(malicious, int | np.integer) and not isinstance(malicious, bool) and malicious >= 0:
-        return int(malicious)
-    if isinstance(malicious, float | np.floating) and 0 <= malicious <= 1:
-        return float(malicious)
-    if isinstance(malicious, Iterable) and not isinstance(malicious, str | bytes):
-        ids = list(malicious)
-        if all(isinstance(node, int | np.integer) and not isinstance(node, bool) for node in ids):
-            return frozenset(map(int, ids))
-    raise ValueError(
-        f"Adversary was given malicious = {malicious!r}; give a list of node ids, a number of nodes (an "
-        "int, 0 or more) or a fraction of them (a float in [0, 1])."
-    )
-
-
-def _draw(share: int | float, node_ids: Iterable[int], seed: int | None) -> frozenset[int]:
-    """Draw so many of the nodes, or this fraction of them."""
-    nodes = list(node_ids) if isinstance(node_ids, Sequence) else sorted(node_ids)
-    # 0.29 * 100 is 28.999999999999996: a fraction that names a whole number of nodes means it.
-    count = share if isinstance(share, int) else floor(share * len(nodes) + 1e-9)
-    if count > len(nodes):
-        raise ValueError(
-            f"Adversary was given malicious = {share}, but the grid has {len(nodes)} nodes; give at most as "
-            "many, or wait until the nodes are there."
-        )
-    places = np.random.default_rng(seed).choice(len(nodes), size=count, replace=False)
-    return frozenset(nodes[place] for place in places)

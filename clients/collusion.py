@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from logging import INFO, WARNING
@@ -14,10 +14,12 @@ import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.common.logger import log
 
-from clients.attacks.base import Attack, Matrix, Rule
-from clients.attacks.moments import column_means
+from clients.attacks.base import Attack
+from clients.attacks.faults import Malformed
+from clients.attacks.moments import Matrix, column_means
 from clients.attacks.search import SearchError
-from clients.wire import SentModel, UnusableReplyError, Vector
+from clients.attacks.sight import Rule
+from clients.wire import SentModel, UnusableReplyError, Vector, replace_arrays
 
 
 @dataclass(frozen=True)
@@ -33,15 +35,18 @@ class Instruction:
         return int(self.message.metadata.dst_node_id)
 
 
-def instructions_of(messages: Iterable[Message]) -> list[Instruction]:
-    """Take note of what train messages carry; messages that share their arrays share one model."""
+def instructions_of(messages: Iterable[Message], statistics: bool = True) -> list[Instruction]:
+    """Take note of what train messages carry; messages that share their arrays share one model.
+
+    `statistics` tells whether running statistics of batch normalisation belong to the updates.
+    """
     models: dict[tuple[int, ...], SentModel] = {}
     noted = []
     for message in messages:
         records = message.content.array_records.values()
         key = tuple(id(array) for record in records for array in record.values())
         if key not in models:
-            models[key] = SentModel(message.content)
+            models[key] = SentModel(message.content, statistics)
         noted.append(Instruction(message, models[key]))
     return noted
 
@@ -66,43 +71,73 @@ class Collusion:
         self._told_mean = False
 
     def corrupt(
-        self, instructions: Sequence[Instruction], replies: Sequence[Message], malicious: Collection[int]
-    ) -> list[Message]:
-        """Return the replies with those of malicious nodes replaced; all others are the same objects."""
+        self,
+        instructions: Sequence[Instruction],
+        replies: Sequence[Message],
+        malicious: Collection[int],
+        watch: Callable[[Iterable[int]], Collection[int]],
+    ) -> list[Message | None]:
+        """Return the replies with those of malicious nodes replaced, or None for them where they are held back.
+
+        All others are the same objects. `watch` tells which of the honest nodes the malicious ones see.
+        """
         origins = [_origin(reply, instructions) for reply in replies]
         attackers = [i for i, origin in enumerate(origins) if origin is not None and origin.node in malicious]
+        corrupted: list[Message | None] = list(replies)
+        if not self.attack.makes_updates:
+            for index in attackers:
+                corrupted[index] = self._spoil(replies[index])
+            return corrupted
         if not attackers:
-            return list(replies)
-        first = origins[attackers[0]]
-        assert first is not None
-        rows = [
-            (origin.node, reply)
+            return corrupted
+        honest = [
+            (origin, reply)
             for origin, reply in zip(origins, replies, strict=True)
             if origin is not None and origin.node not in malicious
         ]
-        models = {instruction.node: instruction.sent for instruction in instructions}
-        ids, honest, template = _honest_rows(rows, models, first.sent.size)
-        if template is None:
-            log(WARNING, "Adversary: no attack in this round, because no honest reply can be used.")
-            return list(replies)
-        updates = self._updates(honest, len(attackers), ids, first.sent)
-        if updates is None:
-            return list(replies)
-        corrupted = list(replies)
-        for index, update in zip(attackers, updates, strict=True):
-            origin = origins[index]
-            assert origin is not None
-            corrupted[index] = _forge(replies[index], origin, update, template)
+        own = [(_known(origins[index]), replies[index]) for index in attackers]
+        for index, forged in zip(attackers, self._forge(own, _usable(honest, own[0][0].sent.size), watch), strict=True):
+            corrupted[index] = forged
         return corrupted
 
-    def _updates(self, honest: Matrix, f: int, ids: Sequence[int], sent: SentModel) -> Matrix | None:
-        """Return the (f, d) malicious updates, or None where the server's rule accepts no such round."""
-        rule = self._rule(sent) if self.attack.knows == "rule" else None
+    def _spoil(self, reply: Message) -> Message | None:
+        """Return a malicious node's reply with arrays of no use; None where it sends none."""
+        if not isinstance(self.attack, Malformed):
+            return None
+        return reply if reply.has_error() else _with_content(reply, replace_arrays(reply.content, self.attack.spoil))
+
+    def _forge(
+        self,
+        own: Sequence[tuple[Instruction, Message]],
+        honest: Sequence[_Usable],
+        watch: Callable[[Iterable[int]], Collection[int]],
+    ) -> Sequence[Message]:
+        """Return the malicious nodes' replies with other updates; as they are where no attack is possible."""
+        seen_ids = watch([reply.node for reply in honest])
+        seen = [reply for reply in honest if reply.node in seen_ids]
+        size = own[0][0].sent.size
+        trained = _trained(own, size)
+        if not size or not (seen or (trained is not None and (self.attack.knows == "own" or honest))):
+            log(WARNING, "Adversary: no attack in this round, because no honest reply can be used.")
+            return [reply for _, reply in own]
+        rows = np.stack([reply.update for reply in seen]) if seen else np.empty((0, size), own[0][0].sent.dtype)
+        rule = self._rule(own[0][0].sent) if self.attack.knows == "rule" else None
         try:
-            return self.attack(honest, f, rule=rule, ids=ids)
+            updates = self.attack(
+                rows,
+                len(own),
+                rule=rule,
+                ids=[reply.node for reply in seen],
+                own=trained,
+                unseen=len(honest) - len(seen),
+            )
         except SearchError as error:
             log(WARNING, "Adversary: no attack in this round: %s", error)
-            return None
+            return [reply for _, reply in own]
+        template = honest[0].content if honest else None
+        return [
+            _rewritten(reply, origin, update, template) for (origin, reply), update in zip(own, updates, strict=True)
+        ]
 
     def _rule(self, sent: SentModel) -> Rule:
         """Return the server's rule; one that looks at layers is told them."""
@@ -143,35 +178,67 @@ def _origin(reply: Message, instructions: Sequence[Instruction]) -> Instruction 
     return None
 
 
-def _honest_rows(
-    rows: Iterable[tuple[int, Message]], models: dict[int, SentModel], size: int
-) -> tuple[list[int], Matrix, RecordDict | None]:
-    """Return nodes, (n - f, d) updates and one content of the honest replies that can be used."""
-    ids: list[int] = []
-    updates: list[Vector] = []
-    template: RecordDict | None = None
-    for node, reply in rows:
-        if reply.has_error() or models[node].size != size or size == 0 or node in ids:
+@dataclass(frozen=True)
+class _Usable:
+    """An honest reply whose update can be read."""
+
+    node: int
+    update: Vector
+    content: RecordDict
+
+
+def _known(origin: Instruction | None) -> Instruction:
+    assert origin is not None
+    return origin
+
+
+def _usable(rows: Iterable[tuple[Instruction, Message]], size: int) -> list[_Usable]:
+    """Return the honest replies that can be used, one a node."""
+    found: dict[int, _Usable] = {}
+    for origin, reply in rows:
+        if reply.has_error() or origin.sent.size != size or size == 0 or origin.node in found:
             continue
         try:
-            updates.append(models[node].update_of(reply.content))
+            update = origin.sent.update_of(reply.content)
         except UnusableReplyError as error:
-            log(WARNING, "Adversary: the reply of honest node %s is left out: %s.", node, error)
+            log(WARNING, "Adversary: the reply of honest node %s is left out: %s.", origin.node, error)
             continue
-        ids.append(node)
-        template = reply.content if template is None else template
-    return ids, np.stack(updates) if updates else np.empty((0, size)), template
+        found[origin.node] = _Usable(origin.node, update, reply.content)
+    return list(found.values())
 
 
-def _forge(reply: Message, origin: Instruction, update: Vector, template: RecordDict) -> Message:
+def _trained(own: Sequence[tuple[Instruction, Message]], size: int) -> Matrix | None:
+    """Return the (f, d) updates of the malicious nodes' own training; a mean for those that have none to show."""
+    updates: list[Vector | None] = []
+    for origin, reply in own:
+        try:
+            usable = not reply.has_error() and origin.sent.size == size
+            updates.append(origin.sent.update_of(reply.content) if usable else None)
+        except UnusableReplyError as error:
+            log(INFO, "Adversary: malicious node %s trained to no use: %s.", origin.node, error)
+            updates.append(None)
+    shown = [update for update in updates if update is not None]
+    if not shown:
+        return None
+    stand_in = column_means(np.stack(shown)).astype(shown[0].dtype) if len(shown) < len(updates) else shown[0]
+    return np.stack([stand_in if update is None else update for update in updates])
+
+
+def _rewritten(reply: Message, origin: Instruction, update: Vector, template: RecordDict | None) -> Message:
     """Return a malicious node's reply with another update; one of no use is invented after the template."""
     if reply.has_error():
-        return Message(origin.sent.invent(template, update), reply_to=origin.message)
+        return reply if template is None else Message(origin.sent.invent(template, update), reply_to=origin.message)
     try:
         content = origin.sent.rewrite(reply.content, update)
     except UnusableReplyError as error:
+        if template is None:
+            return reply
         log(INFO, "Adversary: the reply of malicious node %s is made up: %s.", origin.node, error)
         content = origin.sent.invent(template, update)
+    return _with_content(reply, content)
+
+
+def _with_content(reply: Message, content: RecordDict) -> Message:
     forged = copy.copy(reply)
     forged.content = content
     return forged

@@ -8,23 +8,35 @@
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, Unpack
+from zlib import crc32
 
 import numpy as np
-from flwr.app import Context, Message
+from flwr.app import Context, Error, Message
 from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
 from clients import attacks
+from clients.attacks.faults import Malformed
 from clients.data import poison
-from clients.wire import SentModel, UnusableReplyError, Vector, is_train
+from clients.wire import SentModel, UnusableReplyError, Vector, is_running_statistic, is_train, replace_arrays
 
 Parameters = list[NDArray[Any]]
 FitResult = tuple[Parameters, int, dict[str, Any]]
 
+UNKNOWN_ERROR = 0  # Flower's code for an error of no known kind
+
 _log = logging.getLogger(__name__)
+
+
+class UpdateOptions(TypedDict, total=False):
+    """Keyword arguments of `UpdateMod`."""
+
+    statistics: bool
+    names: Sequence[str] | None
 
 
 class ClientMod(ABC):
@@ -34,7 +46,11 @@ class ClientMod(ABC):
         """Handle a message as a Flower mod; only train messages are touched."""
         if not is_train(message):
             return call_next(message, context)
+        self.begin(node_number(context), _round(message))
         return self.train(message, context, call_next)
+
+    def begin(self, node: int, server_round: int) -> None:  # noqa: B027 - most mods draw nothing
+        """Prepare for this node's train message of this round; the process may know of no earlier one."""
 
     @abstractmethod
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -46,7 +62,23 @@ class ClientMod(ABC):
 
 
 class UpdateMod(ClientMod):
-    """A mod that trains honestly and then reports another update."""
+    """A mod that trains honestly and then reports another update.
+
+    Parameters
+    ----------
+    statistics : bool
+        Whether running statistics of batch normalisation (arrays named ``running_mean`` and ``running_var``) are
+        part of the update; otherwise they are reported as they are.
+    names : sequence of str, optional
+        Names of the arrays of a `NumPyClient`, which sends none; needed there for ``statistics=False``.
+    """
+
+    statistics = True
+    names: Sequence[str] | None = None
+
+    def __init__(self, *, statistics: bool = True, names: Sequence[str] | None = None) -> None:
+        self.statistics = statistics
+        self.names = names
 
     @abstractmethod
     def transform(self, update: Vector) -> Vector:
@@ -55,7 +87,7 @@ class UpdateMod(ClientMod):
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         """See `ClientMod.train`; an error reply, or one that does not fit what was sent, stays as it is."""
         # Before the call: the app may change the message's content in place.
-        sent = SentModel(message.content)
+        sent = SentModel(message.content, self.statistics)
         reply = call_next(message, context)
         if reply.has_error():
             return reply
@@ -72,7 +104,7 @@ class UpdateMod(ClientMod):
         Raises
         ------
         ValueError
-            If fit returns another number of arrays, or other shapes, than it was given.
+            If fit returns another number of arrays, or other shapes, than it was given, or names are missing.
         """
         # Clients may train the given arrays in place.
         sent = [np.array(array) for array in parameters]
@@ -86,7 +118,7 @@ class UpdateMod(ClientMod):
 
     def _report(self, sent: Parameters, trained: Parameters) -> Parameters:
         """Return the trained arrays with their float values moved to sent + transform(trained - sent)."""
-        places = [place for place, array in enumerate(trained) if np.issubdtype(array.dtype, np.floating)]
+        places = [place for place in self._attacked(len(sent)) if np.issubdtype(trained[place].dtype, np.floating)]
         changes = [(trained[place] - sent[place]).ravel() for place in places]
         update = self.transform(np.concatenate([np.empty(0, np.float32), *changes]))
         pieces = np.split(update, np.cumsum([change.size for change in changes])[:-1])
@@ -96,20 +128,169 @@ class UpdateMod(ClientMod):
             reported[place] = np.asarray(values, dtype=trained[place].dtype)
         return reported
 
+    def _attacked(self, count: int) -> list[int]:
+        """Return the places of the arrays that are part of the update."""
+        if self.statistics:
+            return list(range(count))
+        if self.names is None or len(self.names) != count:
+            raise ValueError(
+                f"{type(self).__name__}(statistics=False) was given names = {self.names!r}; a NumPyClient's {count} "
+                "arrays have no names of their own: give one for each, in their order."
+            )
+        return [place for place, name in enumerate(self.names) if not is_running_statistic(name)]
 
-class SignFlip(UpdateMod):
-    """Report minus the node's own update: ``global - (own - global)`` (NNM 14.3, LASA 7.3)."""
+
+class AttackMod(UpdateMod):
+    """Report what an attack makes of the node's own update.
+
+    Parameters
+    ----------
+    attack : clients.attacks.Attack
+        One that makes updates. Its own update is all that it sees: where the attack asks for the honest mean, it
+        stands for it.
+    statistics, names
+        See `UpdateMod`.
+
+    Raises
+    ------
+    ValueError
+        If the attack makes no updates, or needs the server's rule.
+    """
+
+    def __init__(self, attack: attacks.Attack, **options: Unpack[UpdateOptions]) -> None:
+        super().__init__(**options)
+        if not isinstance(attack, attacks.Attack) or not attack.makes_updates or attack.knows == "rule":
+            raise ValueError(
+                f"{type(self).__name__} was given attack = {attack!r}; give one of clients.attacks that makes updates "
+                "without the server's rule, such as Scaled(10.0)."
+            )
+        self.attack = attack
+
+    def begin(self, node: int, server_round: int) -> None:
+        """See `ClientMod.begin`: a node draws anew in each round, and otherwise than other nodes."""
+        self.attack.draw_for(node, server_round)
 
     def transform(self, update: Vector) -> Vector:
         """See `UpdateMod.transform`."""
-        return -update
+        row = update[None]
+        reported: Vector = self.attack(row, 1, own=row)[0]
+        return reported
 
 
-class LabelFlip(ClientMod):
-    """Train on flipped labels (NNM 14.3), for apps that follow the convention of `clients.data`.
+class SignFlip(AttackMod):
+    """Report minus the node's own update: ``global - (own - global)`` (NNM 14.3, LASA 7.3)."""
+
+    def __init__(self, **options: Unpack[UpdateOptions]) -> None:
+        super().__init__(attacks.SignFlip(), **options)
+
+
+class Random(AttackMod):
+    """Report Gaussian noise for an update (LASA 7.3); see `clients.attacks.Random`."""
+
+    def __init__(self, std: float = 0.5, seed: int | None = None, **options: Unpack[UpdateOptions]) -> None:
+        super().__init__(attacks.Random(std, seed=seed), **options)
+
+
+class Noise(AttackMod):
+    """Add Gaussian noise to the node's own update (LASA 7.3); see `clients.attacks.Noise`."""
+
+    def __init__(self, std: float = 0.5, seed: int | None = None, **options: Unpack[UpdateOptions]) -> None:
+        super().__init__(attacks.Noise(std, seed=seed), **options)
+
+
+class Scaled(AttackMod):
+    """Report the node's own update times a factor; see `clients.attacks.Scaled`."""
+
+    def __init__(self, factor: float = 100.0, **options: Unpack[UpdateOptions]) -> None:
+        super().__init__(attacks.Scaled(factor), **options)
+
+
+class NonFinite(AttackMod):
+    """Report NaN or infinity in each float; see `clients.attacks.NonFinite`."""
+
+    def __init__(self, value: float = float("nan"), **options: Unpack[UpdateOptions]) -> None:
+        super().__init__(attacks.NonFinite(value), **options)
+
+
+class MalformedMod(ClientMod):
+    """A mod that trains honestly and then spoils the arrays of the reply."""
+
+    def __init__(self, attack: Malformed) -> None:
+        self.attack = attack
+
+    def begin(self, node: int, server_round: int) -> None:
+        """See `ClientMod.begin`."""
+        self.attack.draw_for(node, server_round)
+
+    def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        """See `ClientMod.train`; an error reply stays as it is."""
+        reply = call_next(message, context)
+        if not reply.has_error():
+            reply.content = replace_arrays(reply.content, self.attack.spoil)
+        return reply
+
+    def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
+        """See `ClientMod.fit`; bytes become an array of bytes, because a NumPyClient can send nothing else."""
+        trained, num_examples, metrics = fit()
+        spoilt = [self.attack.spoil(np.asarray(array)) for array in trained]
+        arrays = [np.frombuffer(what, np.uint8) if isinstance(what, bytes) else what for what in spoilt]
+        return arrays, num_examples, metrics
+
+
+class WrongShape(MalformedMod):
+    """Report arrays with one value more than was asked for; see `clients.attacks.WrongShape`."""
+
+    def __init__(self) -> None:
+        super().__init__(attacks.WrongShape())
+
+
+class Garbage(MalformedMod):
+    """Report random bytes where arrays should be; see `clients.attacks.Garbage`."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(attacks.Garbage(seed=seed))
+
+
+class Silent(ClientMod):
+    """Do not train, and answer with an error after `seconds`; see `clients.attacks.Silent`."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.attack = attacks.Silent(seconds)
+
+    def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        """See `ClientMod.train`."""
+        time.sleep(self.attack.seconds)
+        return Message(Error(UNKNOWN_ERROR, "the node sends no update"), reply_to=message)
+
+    def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
+        """Raise RuntimeError, which Flower makes an error reply."""
+        time.sleep(self.attack.seconds)
+        raise RuntimeError("the node sends no update")
+
+
+class LabelMod(ClientMod):
+    """A mod that trains on flipped labels, for apps that follow the convention of `clients.data`.
 
     The app passes its labels through ``clients.poisoned_labels(labels)``, or its data set through
     ``clients.PoisonedDataset(dataset)``, inside its train function; without the mod these change nothing.
+    """
+
+    def __init__(self, attack: attacks.LabelPoison) -> None:
+        self.attack = attack
+
+    def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+        """See `ClientMod.train`."""
+        with poison(self.attack):
+            return call_next(message, context)
+
+    def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
+        """See `ClientMod.fit`."""
+        with poison(self.attack):
+            return fit()
+
+
+class LabelFlip(LabelMod):
+    """Train on mirrored labels (NNM 14.3); see `LabelMod` for what the app does.
 
     Parameters
     ----------
@@ -123,14 +304,38 @@ class LabelFlip(ClientMod):
     """
 
     def __init__(self, num_classes: int, probability: float = 1.0, seed: int | None = None) -> None:
-        self.attack = attacks.LabelFlip(num_classes, probability, seed)
+        super().__init__(attacks.LabelFlip(num_classes, probability, seed))
 
-    def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """See `ClientMod.train`."""
-        with poison(self.attack):
-            return call_next(message, context)
 
-    def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
-        """See `ClientMod.fit`."""
-        with poison(self.attack):
-            return fit()
+class DynamicLabelFlip(LabelMod):
+    """Train on the labels that the global model finds least probable (LPA 5.1); see `LabelMod`.
+
+    The app also says what the global model makes of its samples: ``poisoned_labels(labels, scores=...)`` or
+    ``PoisonedDataset(dataset, scores=...)``.
+
+    Parameters
+    ----------
+    probability, seed
+        See `clients.attacks.DynamicLabelFlip`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is wrong.
+    """
+
+    def __init__(self, probability: float = 1.0, seed: int | None = None) -> None:
+        super().__init__(attacks.DynamicLabelFlip(probability, seed))
+
+
+def node_number(context: Context) -> int:
+    """Return the node's number: its partition where it has one, because Flower draws the ids of nodes anew."""
+    return int(context.node_config.get("partition-id", context.node_id))
+
+
+def _round(message: Message) -> int:
+    """Return the server's round where the message tells it, else a number that goes with the message."""
+    for record in message.content.config_records.values():
+        if isinstance(record.get("server-round"), int):
+            return int(record["server-round"])  # type: ignore[arg-type]
+    return crc32(str(message.metadata.message_id).encode())

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
+import numpy as np
+from flwr.app import Context
 from flwr.client import Client, NumPyClient
 
-from clients.mods import ClientMod, FitResult, Parameters
+from clients.mods import ClientMod, FitResult, Parameters, node_number
+
+ROUND_KEYS = ("server_round", "server-round", "current_round", "round")
 
 
 class MaliciousNumPyClient(NumPyClient):
@@ -18,6 +24,8 @@ class MaliciousNumPyClient(NumPyClient):
         The honest client.
     mod : clients.mods.ClientMod
         What is changed, for example ``mods.SignFlip()``.
+    node : int
+        Tells this node's draws from those of others with the same seed, such as its partition.
 
     Raises
     ------
@@ -25,13 +33,14 @@ class MaliciousNumPyClient(NumPyClient):
         If `client` or `mod` is something else.
     """
 
-    def __init__(self, client: NumPyClient, mod: ClientMod) -> None:
+    def __init__(self, client: NumPyClient, mod: ClientMod, node: int = 0) -> None:
         if not isinstance(client, NumPyClient):
             raise ValueError(f"MaliciousNumPyClient was given client = {client!r}; give a NumPyClient.")
         if not isinstance(mod, ClientMod):
             raise ValueError(f"MaliciousNumPyClient was given mod = {mod!r}; give one of clients.mods.")
         self.client = client
         self.mod = mod
+        self.node = node
 
     def get_properties(self, config: dict[str, Any]) -> dict[str, Any]:
         """Answer as the honest client."""
@@ -61,6 +70,7 @@ class MaliciousNumPyClient(NumPyClient):
         ValueError
             If the honest client returns other arrays than it was given and the mod needs their difference.
         """
+        self.mod.begin(self.node, _round(parameters, config))
         return self.mod.fit(parameters, lambda: self.client.fit(parameters, config))
 
     def evaluate(self, parameters: Parameters, config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
@@ -73,3 +83,50 @@ class MaliciousNumPyClient(NumPyClient):
         # Flower's wrapper offers the server what its NumPyClient overrides, and this class overrides all.
         client.numpy_client = self  # type: ignore[attr-defined]
         return client
+
+
+def malicious_client_fn(
+    client_fn: Callable[[Context], Client], mod: ClientMod, when: Callable[[Context], bool] | None = None
+) -> Callable[[Context], Client]:
+    """Return a ``client_fn`` whose NumPyClients are malicious, for projects whose code should stay as it is.
+
+    Parameters
+    ----------
+    client_fn : callable
+        The project's own: from a context to ``NumPyClient(...).to_client()``.
+    mod : clients.mods.ClientMod
+        What is changed.
+    when : callable, optional
+        Tells by its context which node is malicious. Default: each one.
+
+    Returns
+    -------
+    callable
+        For ``ClientApp(client_fn=...)``. It raises ValueError where the project makes a client of another kind.
+
+    Examples
+    --------
+    >>> app = ClientApp(client_fn=malicious_client_fn(client_fn, mods.SignFlip()))  # doctest: +SKIP
+    """
+
+    def make(context: Context) -> Client:
+        client = client_fn(context)
+        if when is not None and not when(context):
+            return client
+        honest = getattr(client, "numpy_client", client)
+        if not isinstance(honest, NumPyClient):
+            raise ValueError(
+                f"malicious_client_fn was given a client_fn that makes {client!r}; give one that makes a NumPyClient, "
+                "or use the mod itself: ClientApp(client_fn=client_fn, mods=[...])."
+            )
+        return MaliciousNumPyClient(honest, mod, node_number(context)).to_client()
+
+    return make
+
+
+def _round(parameters: Parameters, config: dict[str, Any]) -> int:
+    """Return the server's round where the configuration tells it, else a number that goes with the model."""
+    for key in ROUND_KEYS:
+        if isinstance(config.get(key), int):
+            return int(config[key])
+    return crc32(np.ascontiguousarray(parameters[0]).tobytes()) if parameters else 0

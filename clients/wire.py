@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,17 @@ Vector = NDArray[np.floating[Any]]
 Arrays = dict[str, Array]
 
 
+# PyTorch's names of batch normalisation's running statistics.
+RUNNING_STATISTICS = ("running_mean", "running_var")
+
+
 class UnusableReplyError(ValueError):
     """A reply's arrays do not fit the arrays that were sent."""
+
+
+def is_running_statistic(key: str) -> bool:
+    """Tell by its name whether an array holds running statistics of batch normalisation."""
+    return key.rpartition(".")[2] in RUNNING_STATISTICS
 
 
 def is_train(message: Message) -> bool:
@@ -42,6 +52,8 @@ class SentModel:
     content : RecordDict
         The content of a train instruction. Its float arrays, in the order of records and keys, make the
         update vector; integer arrays (counters such as ``num_batches_tracked``) are no part of it.
+    statistics : bool
+        Whether running statistics of batch normalisation are part of the update vector.
 
     Attributes
     ----------
@@ -49,7 +61,7 @@ class SentModel:
         Columns d of the update vector.
     """
 
-    def __init__(self, content: RecordDict) -> None:
+    def __init__(self, content: RecordDict, statistics: bool = True) -> None:
         self._records: list[tuple[str, Arrays]] = [
             (name, dict(record.items())) for name, record in content.array_records.items()
         ]
@@ -58,13 +70,18 @@ class SentModel:
         pieces: list[Vector] = []
         for index, (_, arrays) in enumerate(self._records):
             for key, array in arrays.items():
-                if _is_float(array):
+                if _is_float(array) and (statistics or not is_running_statistic(key)):
                     values = array.numpy()
                     columns = slice(self.size, self.size + values.size)
                     self._slots.append(Slot(index, key, values.shape, columns))
                     pieces.append(values.reshape(-1))
                     self.size = columns.stop
         self._model = np.concatenate([np.empty(0, np.float32), *pieces])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of updates: float32 or the widest among the sent float arrays."""
+        return self._model.dtype
 
     @property
     def layers(self) -> list[tuple[str, tuple[int, ...]]]:
@@ -112,7 +129,7 @@ class SentModel:
         Returns
         -------
         RecordDict
-            Same records, keys, shapes and dtypes. All that is no sent float array stays the same object.
+            Same records, keys, shapes and dtypes. All that is no part of the update stays the same object.
 
         Raises
         ------
@@ -148,6 +165,28 @@ class SentModel:
                 f"the reply holds {len(found)} array records and the instruction held {len(self._records)}"
             )
         return list(found)
+
+
+def replace_arrays(content: RecordDict, spoil: Callable[[NDArray[Any]], NDArray[Any] | bytes]) -> RecordDict:
+    """Return the content with each array replaced by another, or by bytes that are none.
+
+    Bytes keep the dtype and shape that the array declared; an array declares its own.
+    """
+    records = {}
+    for name, record in content.array_records.items():
+        records[name] = _record({key: _spoiled(array, spoil) for key, array in record.items()})
+    return RecordDict({name: records.get(name, record) for name, record in content.items()})
+
+
+def _spoiled(array: Array, spoil: Callable[[NDArray[Any]], NDArray[Any] | bytes]) -> Array:
+    try:
+        values = array.numpy()
+    except (TypeError, ValueError, EOFError, OSError):
+        return array  # of no use as it is
+    replacement = spoil(values)
+    if isinstance(replacement, bytes):
+        return Array(dtype=array.dtype, shape=array.shape, stype=array.stype, data=replacement)
+    return Array(replacement)
 
 
 def _is_float(array: Array) -> bool:

@@ -1,4 +1,4 @@
-"""How far a chain's output lies from a target, for many mixes of the same points, in two passes for all of them.
+"""What a chain would make of many mixes of the same points, in two passes for all of them.
 
 Optimised attacks ask this for each factor that they try. The Gram matrix of the points (the honest updates
 and the attack's direction) is measured once; every mix of them is then planned without the data.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,35 @@ from flwr_robust.engine import plan
 from flwr_robust.geometry import Geometry, Matrix
 from flwr_robust.parallel import for_blocks
 from flwr_robust.passes import BlockReader, add_up, measure, squared_lp_distances
-from flwr_robust.rules.base import CoordinateRule, LinearRule, Rule, Trace, Weights
+from flwr_robust.rules.base import CoordinateRule, GaveUpError, LinearRule, Rule, Trace, Weights
 from flwr_robust.updates import FloatArray, Updates
 
 
-def output_errors(
+@dataclass
+class Outcomes:
+    """How a chain's outputs lie to a target, one entry a mix.
+
+    Attributes
+    ----------
+    errors : float64 array
+        Euclidean distances ``||output - target||``; NaN where the rule gave up.
+    inner_products : float64 array
+        ``<output, target>``; NaN where the rule gave up.
+    """
+
+    errors: NDArray[np.float64]
+    inner_products: NDArray[np.float64]
+
+    @classmethod
+    def unknown(cls, count: int) -> Outcomes:
+        """Return NaN for each of so many mixes."""
+        return cls(np.full(count, np.nan), np.full(count, np.nan))
+
+
+def outcomes(
     rule: Rule, points: Updates, mixes: Sequence[Matrix], target: Weights, threads: int | None = None
-) -> NDArray[np.float64]:
-    """Return ``||rule(mix @ points) - target @ points||`` for each mix.
+) -> Outcomes:
+    """Return how ``rule(mix @ points)`` lies to ``target @ points`` for each mix.
 
     Parameters
     ----------
@@ -38,10 +60,6 @@ def output_errors(
     threads : int, optional
         See `flwr_robust.parallel.for_blocks`.
 
-    Returns
-    -------
-    (len(mixes),) float64 array
-
     Raises
     ------
     NonFiniteRowsError
@@ -50,7 +68,7 @@ def output_errors(
         If the rule does not accept n rows.
     """
     geometry, _ = measure(points, threads)
-    errors = np.zeros(len(mixes))
+    found = Outcomes(np.zeros(len(mixes)), np.zeros(len(mixes)))
     reduced: list[tuple[int, CoordinateRule, Matrix, int]] = []
     for k, mix in enumerate(mixes):
         mine = copy.deepcopy(rule)
@@ -61,19 +79,26 @@ def output_errors(
         if isinstance(last, LinearRule):
             if last.norm_order != 2:
                 rows = rows.with_distances(squared_lp_distances(points, rows.mixing, last.norm_order, threads))
-            errors[k] = _distance(geometry, last.weights(rows, f) @ rows.mixing, target)
+            try:
+                weights = last.weights(rows, f) @ rows.mixing
+            except GaveUpError:
+                found.errors[k] = found.inner_products[k] = np.nan
+                continue
+            found.errors[k], found.inner_products[k] = _compare(geometry, weights, target)
         elif isinstance(last, CoordinateRule):
             reduced.append((k, last, rows.mixing, f))
         else:
             raise TypeError(f"{last!r} cannot be planned; ask `can_plan` first.")
     if reduced:
-        workers = for_blocks(points, lambda width: _Errors(points, reduced, target, width), threads)
-        errors[[k for k, *_ in reduced]] = np.sqrt(add_up([worker.errors for worker in workers]))
-    return errors
+        places = [k for k, *_ in reduced]
+        workers = for_blocks(points, lambda width: _Reductions(points, reduced, target, width), threads)
+        found.errors[places] = np.sqrt(add_up([worker.squares for worker in workers]))
+        found.inner_products[places] = add_up([worker.products for worker in workers])
+    return found
 
 
 def can_plan(rule: Rule) -> bool:
-    """Whether `output_errors` knows how to plan this rule: it is linear or works on each coordinate."""
+    """Whether `outcomes` knows how to plan this rule: it is linear or works on each coordinate."""
     last = rule.last
     return last.planned if isinstance(last, LinearRule) else isinstance(last, CoordinateRule)
 
@@ -83,13 +108,16 @@ def _mixed(geometry: Geometry, mix: Matrix) -> Geometry:
     return Geometry(geometry.gram, np.column_stack([mix, 1.0 - mix.sum(axis=1)]), geometry.unit)
 
 
-def _distance(geometry: Geometry, weights: Weights, target: Weights) -> float:
-    difference = np.append(weights - target, target.sum() - weights.sum())
-    return float(max(difference @ geometry.gram @ difference, 0.0) ** 0.5 * geometry.unit)
+def _compare(geometry: Geometry, weights: Weights, target: Weights) -> tuple[float, float]:
+    """Return distance and inner product of two weighted sums of the points."""
+    output, aim = (np.append(w, -w.sum()) for w in (weights, target))  # relative to the origin, the last point
+    difference, unit = output - aim, geometry.unit
+    error = max(float(difference @ geometry.gram @ difference), 0.0) ** 0.5 * unit
+    return error, float(output @ geometry.gram @ aim) * unit**2
 
 
-class _Errors(BlockReader):
-    """Squared error of coordinate-wise rules for each mix; the block stays in cache for all of them."""
+class _Reductions(BlockReader):
+    """What coordinate-wise rules make of each mix; the block stays in cache for all of them."""
 
     def __init__(
         self, points: Updates, reduced: Sequence[tuple[int, CoordinateRule, Matrix, int]], target: Weights, width: int
@@ -97,7 +125,7 @@ class _Errors(BlockReader):
         super().__init__(points, width)
         self.target = target
         self.reduced = [(rule, mixing.astype(points.dtype), f) for _, rule, mixing, f in reduced]
-        self.errors = np.zeros(len(reduced))
+        self.squares, self.products = np.zeros(len(reduced)), np.zeros(len(reduced))
         self.result = np.empty(width)
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
@@ -105,4 +133,5 @@ class _Errors(BlockReader):
         aim = self.target @ block
         for k, (rule, mixing, f) in enumerate(self.reduced):
             rule.reduce(mixing @ block, f, result)
-            self.errors[k] += float(np.square(result - aim).sum())
+            self.squares[k] += float(np.square(result - aim).sum())
+            self.products[k] += float(result @ aim)

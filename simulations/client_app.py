@@ -10,6 +10,7 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.attacks import LabelPoison
 from simulations import training
 from simulations.components import build_attack, poisons_data
 from simulations.config import RunConfig
@@ -92,7 +93,7 @@ def train(message: Message, context: Context) -> Message:
         config.local_steps,
         seeds,
         device,
-        _label_map(node, seeds),
+        _label_map(node, seeds, model),
     )
     factor = parse_schedule(config.lr_schedule)
     first_step = (server_round - 1) * config.local_steps + 1
@@ -147,12 +148,22 @@ def _kept_momentum(message: Message, context: Context, device: torch.device) -> 
     return {name: value.to(device) for name, value in kept.items()}
 
 
-def _label_map(node: Node, seeds: tuple[int, ...]) -> training.LabelMap | None:
-    """Return what the node does to its labels: nothing unless it is malicious and poisons its data."""
-    if not node.malicious:
+def _label_map(node: Node, seeds: tuple[int, ...], model: torch.nn.Module) -> training.LabelMap | None:
+    """Return what the node does to its labels: nothing unless it is malicious and poisons its data.
+
+    Labels are drawn before the model is trained, so the model is the global one then.
+    """
+    attack = build_attack(node.config, seed=_one_seed(seeds)) if node.malicious else None
+    if attack is None or not poisons_data(attack):
         return None
-    attack = build_attack(node.config, seed=_one_seed(seeds))
-    return attack.flip if attack is not None and poisons_data(attack) else None
+    poison: LabelPoison = attack
+
+    def scores(images: torch.Tensor) -> torch.Tensor:
+        model.eval()
+        with torch.no_grad():
+            return model(images)  # type: ignore[no-any-return]
+
+    return lambda labels, images: poison.flip(labels, lambda: scores(images))
 
 
 def _one_seed(seeds: tuple[int, ...]) -> int:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from simulations.config import RunConfig
 
 NO_ATTACK = "none"
+# Not the attack's own, but the adversary's: the share of honest updates that it sees.
+SEES = "sees"
 
 
 def build_attack(config: RunConfig, seed: int | None = None) -> Any | None:
@@ -18,6 +20,7 @@ def build_attack(config: RunConfig, seed: int | None = None) -> Any | None:
 
     What ``attack-args`` leaves open is filled in: the number of classes, the run's seed (or the one given)
     and, for attacks that scale a direction by tau, the search for the most harmful tau, as in NNM and ARC.
+    A pool of rules may be given by names, as in ``pool=['krum','median']``.
 
     Raises
     ------
@@ -30,6 +33,9 @@ def build_attack(config: RunConfig, seed: int | None = None) -> Any | None:
     if config.attack == NO_ATTACK:
         return None
     arguments = rules.parse_args(config.attack_args)
+    arguments.pop(SEES, None)
+    if isinstance(arguments.get("pool"), list | tuple):
+        arguments["pool"] = [rules.from_spec(str(name), f=config.num_malicious) for name in arguments["pool"]]
     name = attacks.ALIASES.get(config.attack, config.attack)
     if name in attacks.REGISTRY and config.dataset in DATASETS:
         parameters = inspect.signature(attacks.REGISTRY[name]).parameters
@@ -43,6 +49,26 @@ def build_attack(config: RunConfig, seed: int | None = None) -> Any | None:
                 arguments.setdefault(key, value)
     attack = attacks.from_spec(config.attack, arguments)
     return attack if config.num_malicious else None
+
+
+def seen_share(config: RunConfig) -> float | None:
+    """Return the share of honest updates that the adversary sees, as ``attack-args="sees=0.5"`` says; None: all.
+
+    Raises
+    ------
+    ValueError
+        If it is no share, or nothing is seen at all because the attack poisons data.
+    """
+    from flwr_robust import rules
+
+    share = rules.parse_args(config.attack_args).get(SEES)
+    if share is None:
+        return None
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ValueError(f"sees = {share!r} is no share of the honest updates; give a number in [0, 1].")
+    if poisons_data(build_attack(config)):
+        raise ValueError(f"attack {config.attack!r} poisons data and looks at no updates; leave sees out.")
+    return float(share)
 
 
 def poisons_data(attack: Any | None) -> bool:
@@ -75,6 +101,7 @@ def attack_problem(config: RunConfig) -> str | None:
     """Say what is wrong with the attack, or return None."""
     try:
         build_attack(config)
+        seen_share(config)
     except ValueError as error:
         return f"attack={config.attack!r} attack-args={config.attack_args!r}: {error}"
     return None

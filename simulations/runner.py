@@ -16,7 +16,7 @@ from clients import Adversary
 from flwr_robust import RobustStrategy
 from simulations import training
 from simulations.client_app import run_partitions
-from simulations.components import build_attack, build_rule, poisons_data
+from simulations.components import build_attack, build_rule, poisons_data, seen_share
 from simulations.config import ConfigurationError, RunConfig
 from simulations.data import load_split
 from simulations.experiments import load_experiment
@@ -149,7 +149,10 @@ def _attacked(grid: Grid, config: RunConfig, partition_of: dict[int, int], strat
         return ordered
     first_malicious = len(partition_of) - config.num_malicious
     malicious = [node for node in ordered.get_node_ids() if partition_of[node] >= first_malicious]
-    return OrderedGrid(Adversary(ordered, attack, malicious=malicious, strategy=strategy), partition_of)
+    adversary = Adversary(
+        ordered, attack, malicious=malicious, strategy=strategy, seed=config.seed, sees=seen_share(config)
+    )
+    return OrderedGrid(adversary, partition_of)
 
 
 def _evaluation(config: RunConfig, recorder: RunRecorder) -> Any:

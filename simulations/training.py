@@ -16,7 +16,8 @@ from simulations.data import Split, normalise
 
 Momentum = dict[str, torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
-LabelMap = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]
+# From labels and images to the labels to train on.
+LabelMap = Callable[[npt.NDArray[np.int64], torch.Tensor], npt.NDArray[np.int64]]
 
 EVALUATION_BATCH = 1000
 
@@ -120,9 +121,10 @@ def draw_batches(
         if spec.flips:
             mirrored = random.random(len(chosen)) < 0.5
             images[mirrored] = images[mirrored, :, :, ::-1]
+        inputs = torch.from_numpy(images).to(device)
         labels = data.labels[chosen]
-        labels = labels if relabel is None else relabel(labels)
-        batches.append((torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)))
+        labels = labels if relabel is None else relabel(labels, inputs)
+        batches.append((inputs, torch.from_numpy(labels).to(device)))
     return batches
 
 

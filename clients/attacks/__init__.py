@@ -9,11 +9,17 @@ array([[-2., -3.]])
 from __future__ import annotations
 
 from clients.attacks.base import Attack
-from clients.attacks.labels import LabelFlip
+from clients.attacks.byzmean import ByzMean
+from clients.attacks.faults import Garbage, NonFinite, Scaled, Silent, WrongShape
+from clients.attacks.labels import DynamicLabelFlip, LabelFlip, LabelPoison
 from clients.attacks.mimic import Mimic
+from clients.attacks.noise import Noise, Random
+from clients.attacks.perturbations import MinMax, MinSum, TailoredTrimmedMean
 from clients.attacks.registry import ALIASES, REGISTRY, from_spec
 from clients.attacks.search import FACTORS, SearchError, line_search
-from clients.attacks.shifts import ALittleIsEnough, FallOfEmpires, SignFlip
+from clients.attacks.shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
+from clients.attacks.sight import Sight
+from clients.attacks.tailored import PoolAttack, RandomEpsilon, Tailored
 
 __all__ = [
     "ALIASES",
@@ -21,11 +27,29 @@ __all__ = [
     "REGISTRY",
     "ALittleIsEnough",
     "Attack",
+    "ByzMean",
+    "DynamicLabelFlip",
     "FallOfEmpires",
+    "Garbage",
     "LabelFlip",
+    "LabelPoison",
+    "Lie",
     "Mimic",
+    "MinMax",
+    "MinSum",
+    "Noise",
+    "NonFinite",
+    "PoolAttack",
+    "Random",
+    "RandomEpsilon",
+    "Scaled",
     "SearchError",
+    "Sight",
     "SignFlip",
+    "Silent",
+    "Tailored",
+    "TailoredTrimmedMean",
+    "WrongShape",
     "from_spec",
     "line_search",
 ]

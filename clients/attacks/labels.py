@@ -1,26 +1,126 @@
-"""Label flipping: honest training on false labels."""
+"""Label poisoning: honest training on false labels."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Sequence
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack, Matrix, Rule
+from clients.attacks.base import Attack, is_number
+from clients.attacks.draws import check_seed
+from clients.attacks.moments import Matrix
+from clients.attacks.sight import Sight
 
 Labels = TypeVar("Labels")
 
 
-@dataclass(frozen=True)
-class LabelFlip(Attack):
-    """Train on mirrored labels: ``l -> num_classes - 1 - l`` (NNM 14.3, ARC D.3).
+class LabelPoison(Attack):
+    """A data attack: malicious nodes train honestly, on labels that some are false.
 
-    A data attack: malicious nodes poison what they train on, with `flip`, a `clients.PoisonedDataset` or
-    the mod `clients.mods.LabelFlip`. There are no updates to compute, so calling it raises TypeError.
+    They use `flip`, a `clients.PoisonedDataset` or a mod of `clients.mods`. There are no updates to compute, so
+    calling it raises TypeError.
+
+    Attributes
+    ----------
+    probability : float
+        Each label is replaced with this probability, independently; in [0, 1].
+    seed : int or None
+        Seed of the draws; None takes it from the operating system.
+    """
+
+    probability: float
+    seed: int | None
+    _draws: list[np.random.Generator]
+
+    knows = "data"
+    makes_updates = False
+    needs_scores = False
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        if not is_number(self.probability) or not 0 <= self.probability <= 1:
+            raise ValueError(f"{type(self).__name__} was given probability = {self.probability!r}; give one in [0, 1].")
+        check_seed(self.seed, type(self).__name__)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start the draws of `flip` again from the seed."""
+        self._draws[:] = [np.random.default_rng(self.seed)]
+
+    def craft(self, sight: Sight) -> Matrix:
+        """Raise TypeError: there are no updates to compute."""
+        name = type(self).__name__
+        raise TypeError(
+            f"{name} poisons labels and makes no updates; use its flip(labels), clients.PoisonedDataset or "
+            f"clients.mods.{name} on the malicious nodes."
+        )
+
+    @abstractmethod
+    def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
+        """Return the false label of each."""
+
+    def flip(self, labels: Labels, scores: Any = None) -> Labels:
+        """Return the labels to train on; each call draws anew which ones are false.
+
+        Parameters
+        ----------
+        labels : integer NumPy array or torch tensor of any shape, a list or tuple of ints, or one int
+            Not modified.
+        scores : array or tensor, optional
+            What the global model says of each sample, ``(*shape of labels, classes)``: probabilities, their
+            logarithms or logits. For `DynamicLabelFlip`; others ignore it.
+
+        Returns
+        -------
+        Labels of the same shape, dtype and kind (device too); a NumPy array for a list or tuple.
+
+        Raises
+        ------
+        ValueError
+            If a label is no whole number or out of range, or scores are missing or do not fit.
+        """
+        flipped: Labels = self._apply(labels, scores, lambda shape: self._draws[0].random(shape) < self.probability)
+        return flipped
+
+    def flip_all(self, labels: Labels, scores: Any = None) -> Labels:
+        """Return false labels for all, whatever the probability; else as `flip`."""
+        flipped: Labels = self._apply(labels, scores, lambda shape: np.ones(shape, dtype=bool))
+        return flipped
+
+    def choose(self, count: int) -> NDArray[np.bool_]:
+        """Tell which of a data set's `count` samples are poisoned: with a seed, the same at each call."""
+        return np.random.default_rng(self.seed).random(count) < self.probability
+
+    def _apply(self, labels: Any, scores: Any, choose: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(labels, torch.Tensor):
+            flipped = self._apply(labels.detach().cpu().numpy(), scores, choose)
+            return torch.from_numpy(flipped).to(labels.device)
+        given = np.asarray(labels)
+        if not np.issubdtype(given.dtype, np.integer) and given.size:
+            raise self._wrong_labels(given)
+        false = self.falsify(given.astype(np.int64), _as_array(scores))
+        flipped = np.where(choose(given.shape), false, given)
+        if given.size and given.dtype.kind in "iu" and flipped.max() > np.iinfo(given.dtype).max:
+            raise ValueError(f"{self!r} cannot write {flipped.max()} as {given.dtype}; give labels of a wider dtype.")
+        return int(flipped) if isinstance(labels, int) else flipped.astype(given.dtype)
+
+    def allowed(self) -> str:
+        """Say which labels there are."""
+        return "whole numbers"
+
+    def _wrong_labels(self, labels: NDArray[Any]) -> ValueError:
+        found = f"{labels.min()} to {labels.max()}" if labels.dtype.kind in "iuf" else "no numbers"
+        return ValueError(f"{self!r} was given labels of dtype {labels.dtype} ({found}); give {self.allowed()}.")
+
+
+@dataclass(frozen=True)
+class LabelFlip(LabelPoison):
+    """Train on mirrored labels: ``l -> num_classes - 1 - l`` (NNM 14.3, ARC D.3; static flipping in LPA 5.1).
 
     Parameters
     ----------
@@ -41,82 +141,71 @@ class LabelFlip(Attack):
     probability: float = 1.0
     seed: int | None = None
 
-    knows = "data"
     _draws: list[np.random.Generator] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        if not _is_number(self.num_classes, int, np.integer) or self.num_classes < 2:
+        whole = isinstance(self.num_classes, int | np.integer) and not isinstance(self.num_classes, bool)
+        if not whole or self.num_classes < 2:
             raise ValueError(f"LabelFlip was given num_classes = {self.num_classes!r}; give 2 or more.")
-        if not _is_number(self.probability, int, float, np.floating) or not 0 <= self.probability <= 1:
-            raise ValueError(f"LabelFlip was given probability = {self.probability!r}; give one in [0, 1].")
-        if self.seed is not None and (not _is_number(self.seed, int, np.integer) or self.seed < 0):
-            raise ValueError(f"LabelFlip was given seed = {self.seed!r}; give None or a whole number >= 0.")
-        self.reset()
+        super().__post_init__()
 
-    def reset(self) -> None:
-        """Start the draws of `flip` again from the seed."""
-        self._draws[:] = [np.random.default_rng(self.seed)]
+    def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
+        """See `LabelPoison.falsify`."""
+        if labels.size and (labels.min() < 0 or labels.max() >= self.num_classes):
+            raise self._wrong_labels(labels)
+        return self.num_classes - 1 - labels
 
-    def craft(self, honest: Matrix, f: int, rule: Rule | None, ids: Sequence[Hashable]) -> Matrix:
-        """Raise TypeError: there are no updates to compute."""
-        raise TypeError(
-            "LabelFlip poisons labels and makes no updates; use its flip(labels), clients.PoisonedDataset or "
-            "clients.mods.LabelFlip on the malicious nodes."
-        )
+    def allowed(self) -> str:
+        """See `LabelPoison.allowed`."""
+        return f"whole numbers from 0 to {self.num_classes - 1}"
 
-    def flip(self, labels: Labels) -> Labels:
-        """Return flipped labels; each call draws anew which ones.
 
-        Parameters
-        ----------
-        labels : integer NumPy array or torch tensor of any shape, a list or tuple of ints, or one int
-            Values 0 to ``num_classes - 1``; not modified.
+@dataclass(frozen=True)
+class DynamicLabelFlip(LabelPoison):
+    """Train on the labels that the global model finds least probable: ``l -> argmin_c p(c | x)`` (LPA 5.1).
 
-        Returns
-        -------
-        Labels of the same shape, dtype and kind (device too); a NumPy array for a list or tuple.
+    Parameters
+    ----------
+    probability : float
+        Each label is flipped with this probability, independently; in [0, 1].
+    seed : int, optional
+        Seed of the draws; None takes it from the operating system.
 
-        Raises
-        ------
-        ValueError
-            If a label is no whole number or out of range.
-        """
-        torch = sys.modules.get("torch")
-        if torch is not None and isinstance(labels, torch.Tensor):
-            flipped = self._flip_array(labels.detach().cpu().numpy())
-            tensor: Labels = torch.from_numpy(flipped).to(labels.device)
-            return tensor
-        result: Any = self._flip_array(np.asarray(labels))
-        return int(result) if isinstance(labels, int) else result  # type: ignore[return-value]
+    Examples
+    --------
+    >>> DynamicLabelFlip().flip(np.array([0, 1]), scores=np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]))
+    array([2, 0])
+    """
 
-    def mirror(self, labels: Labels) -> Labels:
-        """Return ``num_classes - 1 - labels`` for all labels, whatever the probability; else as `flip`."""
-        return LabelFlip(self.num_classes).flip(labels)
+    probability: float = 1.0
+    seed: int | None = None
 
-    def choose(self, count: int) -> NDArray[np.bool_]:
-        """Tell which of a data set's `count` samples are flipped: with a seed, the same at each call."""
-        return np.random.default_rng(self.seed).random(count) < self.probability
+    _draws: list[np.random.Generator] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def _flip_array(self, labels: NDArray[Any]) -> NDArray[Any]:
-        integers = np.issubdtype(labels.dtype, np.integer) or labels.size == 0
-        if not integers or (labels.size and (labels.min() < 0 or labels.max() >= self.num_classes)):
-            found = f"{labels.min()} to {labels.max()}" if labels.dtype.kind in "iuf" else "no numbers"
+    needs_scores = True
+
+    def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
+        """See `LabelPoison.falsify`; of equally improbable classes the first."""
+        if scores is None:
             raise ValueError(
-                f"LabelFlip(num_classes={self.num_classes}) was given labels of dtype {labels.dtype} "
-                f"({found}); give whole numbers from 0 to {self.num_classes - 1}."
+                "DynamicLabelFlip was given no scores; give what the global model says of each sample, as in "
+                "poisoned_labels(labels, lambda: model(x)) or PoisonedDataset(dataset, scores=frozen_scores(model))."
             )
-        chosen = self._draws[0].random(labels.shape) < self.probability
-        # In int64, because num_classes - 1 need not fit the labels' dtype.
-        flipped = np.where(chosen, self.num_classes - 1 - labels.astype(np.int64), labels)
-        if labels.size and flipped.max() > np.iinfo(labels.dtype).max:
+        if scores.ndim != labels.ndim + 1 or scores.shape[:-1] != labels.shape or not scores.shape[-1]:
             raise ValueError(
-                f"LabelFlip(num_classes={self.num_classes}) cannot write {flipped.max()} as {labels.dtype}; "
-                "give labels of a wider dtype."
+                f"DynamicLabelFlip was given scores of shape {scores.shape} for labels of shape {labels.shape}; give "
+                "one score for each label and class, (*labels, classes)."
             )
-        return flipped.astype(labels.dtype)
+        return np.asarray(scores.argmin(axis=-1), dtype=np.int64)
 
 
-def _is_number(value: object, *kinds: type) -> bool:
-    """Tell whether the value is of one of these kinds and no bool."""
-    return isinstance(value, kinds) and not isinstance(value, bool)
+def _as_array(scores: Any) -> NDArray[Any] | None:
+    """Return scores as a NumPy array; functions are called for them."""
+    if scores is None:
+        return None
+    if callable(scores):
+        scores = scores()
+    if hasattr(scores, "detach"):  # a torch tensor; NumPy knows no bfloat16
+        scores = scores.detach().cpu().double().numpy()
+    return np.asarray(scores)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack, Matrix, Rule
-from clients.attacks.moments import Vector, column_blocks, column_means
+from clients.attacks.base import Attack
+from clients.attacks.moments import Matrix, Vector, column_blocks, column_means, inner_products
+from clients.attacks.sight import Sight
 
 
 class ScatterTracker:
@@ -125,15 +126,18 @@ class Mimic(Attack):
         tracker.projections.update(zip(state["ids"].tolist(), state["projections"].tolist(), strict=True))
         self._fixed.extend(state["fixed"].tolist())
 
-    def craft(self, honest: Matrix, f: int, rule: Rule | None, ids: Sequence[Hashable]) -> Matrix:
-        """See `Attack.craft`."""
+    def craft(self, sight: Sight) -> Matrix:
+        """See `Attack.craft`; who sees no honest node copies nobody and sends its own update."""
+        honest, ids = sight.honest, sight.ids
+        if not len(honest):
+            return sight.own
         if not self._fixed:
             self._fixed.append(ids[0])
         warming_up = self._tracker.rounds < self.warmup
         if warming_up:
             self._tracker.update(honest, ids)
         row = self._fixed_row(ids) if warming_up or self.warmup == 0 else self._chosen_row(ids)
-        return np.repeat(honest[row : row + 1], f, axis=0)
+        return np.repeat(honest[row : row + 1], sight.f, axis=0)
 
     def _fixed_row(self, ids: Sequence[Hashable]) -> int:
         return ids.index(self._fixed[0]) if self._fixed[0] in ids else 0
@@ -161,10 +165,7 @@ def _combine(rows: Matrix, centre: Vector, weights: Vector) -> Vector:
 
 def _top_eigenvector(rows: Matrix, centre: Vector) -> Vector:
     """Return the (m,) weights of the rows that make the top direction of their scatter."""
-    gram = np.zeros((len(rows), len(rows)))
-    for block in column_blocks(rows.shape[1]):
-        centred = rows[:, block] - centre[block]
-        gram += centred @ centred.T
+    gram = inner_products(rows, centre)
     eigenvectors: Vector = np.linalg.eigh(gram)[1]
     return eigenvectors[:, -1]
 

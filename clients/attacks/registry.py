@@ -8,16 +8,37 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from clients.attacks.base import Attack
-from clients.attacks.labels import LabelFlip
+from clients.attacks.byzmean import ByzMean
+from clients.attacks.faults import Garbage, NonFinite, Scaled, Silent, WrongShape
+from clients.attacks.labels import DynamicLabelFlip, LabelFlip
 from clients.attacks.mimic import Mimic
-from clients.attacks.shifts import ALittleIsEnough, FallOfEmpires, SignFlip
+from clients.attacks.noise import Noise, Random
+from clients.attacks.perturbations import MinMax, MinSum, TailoredTrimmedMean
+from clients.attacks.shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
+from clients.attacks.tailored import PoolAttack, RandomEpsilon, Tailored
 
 REGISTRY: dict[str, type[Attack]] = {
     "alie": ALittleIsEnough,
+    "byzmean": ByzMean,
+    "dynamic-label-flip": DynamicLabelFlip,
     "foe": FallOfEmpires,
+    "garbage": Garbage,
     "label-flip": LabelFlip,
+    "lie": Lie,
     "mimic": Mimic,
+    "min-max": MinMax,
+    "min-sum": MinSum,
+    "noise": Noise,
+    "non-finite": NonFinite,
+    "pool": PoolAttack,
+    "random": Random,
+    "random-epsilon": RandomEpsilon,
+    "scaled": Scaled,
     "sign-flip": SignFlip,
+    "silent": Silent,
+    "tailored": Tailored,
+    "tailored-trimmed-mean": TailoredTrimmedMean,
+    "wrong-shape": WrongShape,
 }
 ALIASES: dict[str, str] = {"a-little-is-enough": "alie", "fall-of-empires": "foe"}
 
@@ -30,7 +51,8 @@ def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
     name : str
         A key of `REGISTRY` or `ALIASES`.
     args : mapping, optional
-        The constructor's parameters; ``num-classes`` is read as ``num_classes``.
+        The constructor's parameters; ``num-classes`` is read as ``num_classes``. ByzMean's base may be given by name,
+        with its parameters as ``base.tau``.
 
     Returns
     -------
@@ -50,7 +72,7 @@ def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
     if attack is None:
         known = sorted([*REGISTRY, *ALIASES])
         raise ValueError(f"there is no attack {name!r}{_guess(name, known)}; give one of {', '.join(known)}.")
-    given = {key.replace("-", "_"): value for key, value in (args or {}).items()}
+    given = _with_base({key.replace("-", "_"): value for key, value in (args or {}).items()})
     parameters: dict[str, Field[Any]] = {
         parameter.name: parameter
         for parameter in fields(attack)  # type: ignore[arg-type]
@@ -65,6 +87,15 @@ def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
         if key not in given and parameter.default is MISSING and parameter.default_factory is MISSING:
             raise ValueError(f"attack {name!r} needs the parameter {key!r}, which was not given; add it.")
     return attack(**given)
+
+
+def _with_base(given: dict[str, Any]) -> dict[str, Any]:
+    """Put an attack in the place of its name and parameters."""
+    inner = {key.removeprefix("base."): value for key, value in given.items() if key.startswith("base.")}
+    outer = {key: value for key, value in given.items() if not key.startswith("base.")}
+    if inner or isinstance(outer.get("base"), str):
+        outer["base"] = from_spec(outer.get("base", "lie"), inner)
+    return outer
 
 
 def _guess(word: object, known: list[str]) -> str:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clients.attacks.base import Matrix, Rule
-from clients.attacks.moments import Vector, column_means
+from clients.attacks.moments import Matrix, Vector
+from clients.attacks.sight import Rule, Sight
 
 if TYPE_CHECKING:
     from flwr_robust import rules
+    from flwr_robust.whatif import Outcomes
 
 # NNM and ARC search "a predefined range"; they do not print it.
 FACTORS: tuple[float, ...] = tuple(0.25 * step for step in range(41))
@@ -61,53 +62,83 @@ def line_search(
     SearchError
         If no factor gives a distance.
     """
+    return most_harmful(Sight(honest, f, rule), direction, factors, rule)
+
+
+def most_harmful(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule) -> tuple[float, Vector]:
+    """See `line_search`, which takes the round apart."""
+    damages = try_factors(sight, direction, factors, rule).errors
+    largest = np.nanmax(damages)
+    best = min(factor for factor, damage in zip(factors, damages, strict=True) if damage == largest)
+    return float(best), damages
+
+
+def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule, start: float = 1.0) -> Outcomes:
+    """Return how the rule's output lies to the honest mean where f nodes send ``start * mean + tau * direction``.
+
+    Parameters
+    ----------
+    sight : Sight
+        The round. The mean stands for each update that the attackers do not see.
+    direction, factors, rule
+        See `line_search`.
+    start : float
+        Where the line starts, in means.
+
+    Raises
+    ------
+    SearchError
+        If no factor gives an output.
+    """
     # Imported here: attacks that need no rule do without Flower.
     from flwr_robust import rules
     from flwr_robust.whatif import can_plan
 
     chain, layers = (rule.func, rule.keywords.get("layers")) if isinstance(rule, partial) else (rule, None)
     if isinstance(chain, rules.Rule) and can_plan(chain):
-        damages, refusal = _planned(honest, direction, f, chain, factors, layers)
+        found, refusal = _planned(sight, direction, factors, chain, start, layers)
     else:
-        damages, refusal = _tried(honest, direction, f, rule, factors)
-    if np.isnan(damages).all():
+        found, refusal = _tried(sight, direction, factors, rule, start)
+    if np.isnan(found.errors).all():
         raise SearchError(
-            f"none of {len(factors)} factors could be tried on {rule!r} with {len(honest)} honest and {f} "
+            f"none of {len(factors)} factors could be tried on {rule!r} with {sight.num_honest} honest and {sight.f} "
             f"malicious rows ({refusal}); give a rule that accepts so many rows, and finite factors."
         )
-    largest = np.nanmax(damages)
-    best = min(factor for factor, damage in zip(factors, damages, strict=True) if damage == largest)
-    return float(best), damages
+    return found
 
 
 def _planned(
-    honest: Matrix, direction: Vector, f: int, rule: rules.Rule, factors: Sequence[float], layers: Any
-) -> tuple[Vector, str]:
-    """Damages of a chain of ours: all factors in two passes over the honest updates and the direction."""
+    sight: Sight, direction: Vector, factors: Sequence[float], rule: rules.Rule, start: float, layers: Any
+) -> tuple[Outcomes, str]:
+    """Outcomes of a chain of ours: all factors in two passes over the known updates and the direction."""
     from flwr_robust.updates import RowUpdates
-    from flwr_robust.whatif import output_errors
+    from flwr_robust.whatif import Outcomes, outcomes
 
-    held = len(honest)
-    mean = np.append(np.full(held, 1.0 / held), 0.0)
-    shift = np.append(np.zeros(held), 1.0)
-    mixes = [np.vstack([np.eye(held, held + 1), np.tile(mean + tau * shift, (f, 1))]) for tau in factors]
-    points = RowUpdates([*honest, direction], layers)
+    known = len(sight.known)
+    mean = np.append(np.full(known, 1.0 / known), 0.0)
+    shift = np.append(np.zeros(known), 1.0)
+    honest = np.vstack([np.eye(len(sight.honest), known + 1), np.tile(mean, (sight.unseen, 1))])
+    mixes = [np.vstack([honest, np.tile(start * mean + tau * shift, (sight.f, 1))]) for tau in factors]
+    points = RowUpdates([*sight.known, direction], layers)
     try:
-        return output_errors(rule, points, mixes, mean), "there are no factors to try"
+        return outcomes(rule, points, mixes, mean), "there are no factors to try"
     except ValueError as error:
-        return np.full(len(factors), np.nan), str(error)
+        return Outcomes.unknown(len(factors)), str(error)
 
 
-def _tried(honest: Matrix, direction: Vector, f: int, rule: Rule, factors: Sequence[float]) -> tuple[Vector, str]:
-    """Damages of any callable, one call for each factor."""
-    mean = column_means(honest)
-    rows = np.empty((len(honest) + f, honest.shape[1]), dtype=honest.dtype)
+def _tried(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule, start: float) -> tuple[Outcomes, str]:
+    """Outcomes of any callable, one call for each factor."""
+    from flwr_robust.whatif import Outcomes
+
+    honest, mean = sight.honest, sight.mean
+    rows = np.empty((sight.num_honest + sight.f, honest.shape[1]), dtype=honest.dtype)
     rows[: len(honest)] = honest
-    damages = np.full(len(factors), np.nan)
+    rows[len(honest) : sight.num_honest] = mean
+    found = Outcomes.unknown(len(factors))
     refusal = "there are no factors to try"
     for index, factor in enumerate(factors):
         with np.errstate(over="ignore"):
-            rows[len(honest) :] = mean + factor * direction
+            rows[sight.num_honest :] = start * mean + factor * direction
         if not np.isfinite(rows[-1]).all():
             refusal = f"factor {factor} overflows {rows.dtype}"
             continue
@@ -117,10 +148,12 @@ def _tried(honest: Matrix, direction: Vector, f: int, rule: Rule, factors: Seque
             refusal = str(error)
             _log.debug("line search: the rule refused factor %s: %s", factor, error)
             continue
-        damages[index] = _distance(output, mean)
-    return damages, refusal
+        found.errors[index], found.inner_products[index] = _compare(output, mean)
+    return found, refusal
 
 
-def _distance(output: Vector, mean: Vector) -> float:
-    """Return the L2 distance; a rule that breaks down has been driven infinitely far."""
-    return float(np.linalg.norm(output - mean)) if np.isfinite(output).all() else float("inf")
+def _compare(output: Vector, mean: Vector) -> tuple[float, float]:
+    """Return distance and inner product; a rule that breaks down has been driven infinitely far, and back."""
+    if not np.isfinite(output).all():
+        return float("inf"), float("-inf")
+    return float(np.linalg.norm(output - mean)), float(output @ mean)

@@ -1,19 +1,19 @@
-"""Attacks that shift the honest mean along one direction: ``b = mean + tau * a`` (NNM 14.3, ARC D.3)."""
+"""Attacks that shift the honest mean along one direction: ``b = mean + tau * a`` (NNM 14.3, ARC D.3, LASA 7.3)."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from math import isfinite
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
 
-from clients.attacks.base import Attack, Matrix, Rule
-from clients.attacks.moments import Vector, column_deviations, column_means
-from clients.attacks.search import FACTORS, line_search
+from clients.attacks.base import Attack, check_number, is_number
+from clients.attacks.moments import Matrix, Vector
+from clients.attacks.search import FACTORS, most_harmful
+from clients.attacks.sight import Rule, Sight, repeat
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class SignFlip(Attack):
 
     knows = "honest"
 
-    def craft(self, honest: Matrix, f: int, rule: Rule | None, ids: Sequence[Hashable]) -> Matrix:
+    def craft(self, sight: Sight) -> Matrix:
         """See `Attack.craft`."""
-        return repeat(-column_means(honest), f, honest)
+        return repeat(-sight.mean, sight.f, sight.honest)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Shift(Attack):
     """
 
     tau: float | str
-    factors: Sequence[float] = FACTORS
+    factors: Sequence[float] = field(default=FACTORS, repr=False)
 
     knows = "honest"
     words: ClassVar[tuple[str, ...]] = ("optimal",)
@@ -58,16 +58,12 @@ class Shift(Attack):
         if self.tau not in self.words and not _is_factor(self.tau):
             words = " or ".join(f'"{word}"' for word in self.words)
             raise ValueError(f"{owner} was given tau = {self.tau!r}; give a finite number >= 0, or {words}.")
-        if isinstance(self.factors, str) or not all(map(_is_factor, self.factors)) or len(self.factors) == 0:
-            raise ValueError(
-                f"{owner} was given factors = {self.factors!r}; give one finite number or more, each >= 0."
-            )
-        object.__setattr__(self, "factors", tuple(map(float, self.factors)))
+        object.__setattr__(self, "factors", check_factors(self.factors, owner))
         if self.tau == "optimal":
             object.__setattr__(self, "knows", "rule")
 
     @abstractmethod
-    def direction(self, honest: Matrix) -> Vector:
+    def direction(self, sight: Sight) -> Vector:
         """Return the (d,) direction a of the shift."""
 
     def factor(self, honest: Matrix, f: int, rule: Rule | None = None) -> float:
@@ -80,19 +76,23 @@ class Shift(Attack):
         SearchError
             If the rule accepts none of the factors.
         """
+        return self.choose(sight := Sight(honest, f, rule), self.direction(sight))
+
+    def choose(self, sight: Sight, direction: Vector) -> float:
+        """Return the factor for this round and direction; see `factor`."""
         if self.tau != "optimal":
             return float(self.tau)
-        if rule is None:
+        if sight.rule is None:
             raise ValueError(
                 f'{type(self).__name__}("optimal") needs the server\'s rule to search the worst factor, and '
                 "was given rule = None; give rule=, or a number for tau."
             )
-        return line_search(honest, self.direction(honest), f, rule, self.factors)[0]
+        return most_harmful(sight, direction, self.factors, sight.rule)[0]
 
-    def craft(self, honest: Matrix, f: int, rule: Rule | None, ids: Sequence[Hashable]) -> Matrix:
+    def craft(self, sight: Sight) -> Matrix:
         """See `Attack.craft`."""
-        tau = self.factor(honest, f, rule)
-        return repeat(column_means(honest) + tau * self.direction(honest), f, honest)
+        direction = self.direction(sight)
+        return repeat(sight.mean + self.choose(sight, direction) * direction, sight.f, sight.honest)
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class FallOfEmpires(Shift):
 
     tau: float | str = 2.0
 
-    def direction(self, honest: Matrix) -> Vector:
+    def direction(self, sight: Sight) -> Vector:
         """Return minus the mean."""
-        return -column_means(honest)
+        return -sight.mean
 
 
 @dataclass(frozen=True)
@@ -156,16 +156,49 @@ class ALittleIsEnough(Shift):
     def __post_init__(self) -> None:
         """Check the parameters."""
         super().__post_init__()
-        if isinstance(self.ddof, bool) or self.ddof not in (0, 1):
-            raise ValueError(f"{type(self).__name__} was given ddof = {self.ddof!r}; give 0 or 1.")
+        check_ddof(self.ddof, type(self).__name__)
 
-    def direction(self, honest: Matrix) -> Vector:
+    def direction(self, sight: Sight) -> Vector:
         """Return the standard deviation of each coordinate."""
-        return column_deviations(honest, self.ddof)
+        return sight.deviations(self.ddof)
 
-    def factor(self, honest: Matrix, f: int, rule: Rule | None = None) -> float:
-        """See `Shift.factor`."""
-        return hiding_factor(len(honest), f) if self.tau == "auto" else super().factor(honest, f, rule)
+    def choose(self, sight: Sight, direction: Vector) -> float:
+        """See `Shift.choose`."""
+        if self.tau == "auto":
+            return hiding_factor(sight.num_honest, sight.f)
+        return super().choose(sight, direction)
+
+
+@dataclass(frozen=True)
+class Lie(Attack):
+    """Hide in the honest spread, on its lower side: ``b = mean - z std`` by coordinate (LASA 7.3; Baruch 2019).
+
+    Parameters
+    ----------
+    z : float
+        Standard deviations, 0 or more.
+    ddof : {0, 1}
+        As in `ALittleIsEnough`.
+
+    Examples
+    --------
+    >>> Lie(2.0)(np.array([[1.0, 2.0], [3.0, 4.0]]), f=1)
+    array([[0., 1.]])
+    """
+
+    z: float = 0.5
+    ddof: int = 0
+
+    knows = "honest"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_number(self.z, "Lie", "z")
+        check_ddof(self.ddof, "Lie")
+
+    def craft(self, sight: Sight) -> Matrix:
+        """See `Attack.craft`."""
+        return repeat(sight.mean - self.z * sight.deviations(self.ddof), sight.f, sight.honest)
 
 
 def hiding_factor(num_honest: int, f: int) -> float:
@@ -176,13 +209,25 @@ def hiding_factor(num_honest: int, f: int) -> float:
     return NormalDist().inv_cdf(min(max(share, least), 1 - least))
 
 
-def repeat(update: Vector, f: int, like: Matrix) -> Matrix:
-    """Return the (f, d) matrix of f equal rows, in the dtype of the honest updates."""
-    with np.errstate(over="ignore"):
-        return np.repeat(update.astype(like.dtype)[None], f, axis=0)
+def check_factors(factors: Sequence[float], owner: str, name: str = "factors") -> tuple[float, ...]:
+    """Return the factors of a line search as floats.
+
+    Raises
+    ------
+    ValueError
+        If they are no finite numbers of 0 or more, or there is none.
+    """
+    if not isinstance(factors, Sequence | np.ndarray) or not len(factors) or not all(map(_is_factor, factors)):
+        raise ValueError(f"{owner} was given {name} = {factors!r}; give one finite number or more, each >= 0.")
+    return tuple(map(float, factors))
+
+
+def check_ddof(ddof: object, owner: str) -> None:
+    """Raise ValueError unless ddof is 0 or 1."""
+    if isinstance(ddof, bool) or ddof not in (0, 1):
+        raise ValueError(f"{owner} was given ddof = {ddof!r}; give 0 or 1.")
 
 
 def _is_factor(value: object) -> bool:
     """Tell whether the value can be an attack factor."""
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and isfinite(value) and value >= 0  # type: ignore[arg-type,operator]
+    return is_number(value) and value >= 0  # type: ignore[operator]

@@ -90,13 +90,20 @@ class MixTailor(Rule):
 
     def prepare(self, n: int, trace: Trace, rows: int | None = None) -> Rule:
         """See `Rule.prepare`: draw a rule."""
-        without_bulyan = self.default and (n if rows is None else rows) < 4 * resolve_f(self.f, n) + 3
-        places = [k for k, rule in enumerate(self.pool) if not (without_bulyan and isinstance(rule, Bulyan))]
+        places = self._places(n, n if rows is None else rows)
         trace.rule_drawn = places[int(self.draws.generator.integers(len(places)))]
         drawn = self.pool[trace.rule_drawn]
         self.last_drawn = repr(drawn)
         trace.drawn.append(f"MixTailor: {self.last_drawn}")
         return drawn.prepare(n, trace, rows)
+
+    def candidates(self, n: int, rows: int | None = None) -> list[Rule]:
+        """Return the rules that may be drawn for n rows that come into the chain, `rows` of which reach this rule."""
+        return [self.pool[place] for place in self._places(n, n if rows is None else rows)]
+
+    def _places(self, n: int, rows: int) -> list[int]:
+        without_bulyan = self.default and rows < 4 * resolve_f(self.f, n) + 3
+        return [k for k, rule in enumerate(self.pool) if not (without_bulyan and isinstance(rule, Bulyan))]
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
         """Not called: `prepare` puts the rule drawn in this one's place."""

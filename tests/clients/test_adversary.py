@@ -63,9 +63,9 @@ def test_only_the_sampled_malicious_count() -> None:
     seen = []
 
     class Spy(attacks.SignFlip):
-        def craft(self, honest: Any, f: int, rule: Any, ids: Any) -> Any:
-            seen.append((honest.shape, f, list(ids)))
-            return super().craft(honest, f, rule, ids)
+        def craft(self, sight: attacks.Sight) -> Any:
+            seen.append((sight.honest.shape, sight.f, list(sight.ids)))
+            return super().craft(sight)
 
     grid, adversary = attacked(Spy(), [2, 5, 6])
     adversary.send_and_receive(instructions([1, 2, 4, 6]))

@@ -122,7 +122,7 @@ def test_items_of_all_kinds() -> None:
 def test_dataset_errors() -> None:
     with pytest.raises(ValueError, match="map-style"):
         PoisonedDataset(iter([1]), attacks.LabelFlip(3))
-    with pytest.raises(ValueError, match="give a clients"):
+    with pytest.raises(ValueError, match="give a LabelFlip or DynamicLabelFlip"):
         PoisonedDataset([("x", 1)], attacks.SignFlip())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="found 0 of the label keys"):
         PoisonedDataset([{"image": 1}], attacks.LabelFlip(3))[0]

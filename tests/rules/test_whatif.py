@@ -1,4 +1,4 @@
-"""Errors of a chain for many mixes of the same points, against running the chain on each."""
+"""Outcomes of a chain for many mixes of the same points, against running the chain on each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from flwr_robust import rules
 from flwr_robust.engine import as_updates
-from flwr_robust.whatif import can_plan, output_errors
+from flwr_robust.whatif import can_plan, outcomes
 
 F = 3
 CHAINS = [
@@ -25,19 +25,23 @@ CHAINS = [
 
 
 @pytest.mark.parametrize("rule", CHAINS, ids=repr)
-def test_errors_equal_those_of_the_rows_themselves(rule):
+def test_outcomes_equal_those_of_the_rows_themselves(rule):
     rng = np.random.default_rng(0)
     honest, direction = rng.standard_normal((8, 70)) + 1.0, rng.standard_normal(70)
     mean = np.append(np.full(8, 1 / 8), 0.0)
     shifts = np.eye(9)[8]
     mixes = [np.vstack([np.eye(8, 9), np.tile(mean + t * shifts, (F, 1))]) for t in (0.0, 0.5, 2.0, 1e6)]
     points = np.vstack([honest, direction])
-    expected = []
+    target, errors, products = mean @ points, [], []
     for mix in mixes:
         rule.reset()
-        expected.append(np.linalg.norm(rule(mix @ points) - mean @ points))
+        output = rule(mix @ points)
+        errors.append(np.linalg.norm(output - target))
+        products.append(output @ target)
     rule.reset()
-    assert np.allclose(output_errors(rule, as_updates(points), mixes, mean), expected, rtol=1e-6, atol=1e-9)
+    found = outcomes(rule, as_updates(points), mixes, mean)
+    assert np.allclose(found.errors, errors, rtol=1e-6, atol=1e-9)
+    assert np.allclose(found.inner_products, products, rtol=1e-6, atol=1e-8)
 
 
 def test_what_takes_steps_over_the_data_cannot_be_planned():
@@ -49,4 +53,4 @@ def test_what_takes_steps_over_the_data_cannot_be_planned():
 
 def test_too_few_rows_are_refused():
     with pytest.raises(ValueError, match="n = 3 rows with f = 3"):
-        output_errors(rules.Krum(3), as_updates(np.ones((2, 4))), [np.ones((3, 2)) / 2], np.ones(2) / 2)
+        outcomes(rules.Krum(3), as_updates(np.ones((2, 4))), [np.ones((3, 2)) / 2], np.ones(2) / 2)

@@ -1,0 +1,74 @@
+"""Random draws of attacks: a generator a call, so that a round's draws depend on its number alone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WORD = 2**32
+
+
+def check_seed(seed: Any, owner: str) -> None:
+    """Raise ValueError unless the seed is None or a whole number of 0 or more."""
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if seed is not None and not (whole and seed >= 0):
+        raise ValueError(f"{owner} was given seed = {seed!r}; give None or a whole number of 0 or more.")
+
+
+class Draws:
+    """One generator for each call, made of the seed, the place and the number of the call.
+
+    Parameters
+    ----------
+    seed : int or None
+        None takes one from the operating system.
+    owner : str
+        Who draws, for the error.
+
+    Raises
+    ------
+    ValueError
+        If the seed is neither None nor a whole number of 0 or more.
+    """
+
+    def __init__(self, seed: int | None, owner: str) -> None:
+        check_seed(seed, owner)
+        self._owner = owner
+        self._seed = secrets.randbits(128) if seed is None else int(seed)
+        self.move_to()
+
+    def move_to(self, *place: int) -> None:
+        """Start again, with draws that belong to a place such as (node, round); nowhere: from the beginning."""
+        self._place, self._calls = place, 0
+
+    def next(self) -> np.random.Generator:
+        """Return the generator of the next call."""
+        self._calls += 1
+        # The number of words keeps (seed, place) apart from a longer seed.
+        return np.random.default_rng([len(self._place), *self._place, self._calls, self._seed])
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return where the draws stand; of a seed from the operating system, also the seed."""
+        words = []
+        left = self._seed
+        while left:
+            left, word = divmod(left, _WORD)
+            words.append(word)
+        return {"calls": np.array(self._calls), "seed": np.array(words, dtype=np.uint64)}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from where `state` stood.
+
+        Raises
+        ------
+        ValueError
+            If it is no such state.
+        """
+        if state.keys() != {"calls", "seed"}:
+            raise ValueError(f"{self._owner} was given the state {sorted(state)}; load that of the same attack.")
+        self._calls = int(state["calls"])
+        self._seed = sum(int(word) * _WORD**place for place, word in enumerate(state["seed"].tolist()))

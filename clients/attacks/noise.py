@@ -1,0 +1,106 @@
+"""Attacks that draw Gaussian noise (LASA 7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.attacks.base import Attack, check_number
+from clients.attacks.draws import Draws
+from clients.attacks.moments import Matrix
+from clients.attacks.sight import Sight
+
+
+@dataclass(frozen=True)
+class Drawing(Attack):
+    """An attack that draws anew in each round, from a seed.
+
+    Parameters
+    ----------
+    seed : int, optional
+        Rounds with the same number draw the same. None: from the operating system.
+    """
+
+    seed: int | None = field(default=None, kw_only=True)
+    draws: Draws = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check the seed."""
+        object.__setattr__(self, "draws", Draws(self.seed, type(self).__name__))
+
+    def draw_for(self, *place: int) -> None:
+        """See `Attack.draw_for`."""
+        self.draws.move_to(*place)
+
+    def reset(self) -> None:
+        """Start the draws again."""
+        self.draws.move_to()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Attack.state`."""
+        return self.draws.state()
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """See `Attack.load_state`."""
+        self.draws.load_state(state)
+
+
+@dataclass(frozen=True)
+class Random(Drawing):
+    """Send Gaussian noise: ``b_i ~ N(0, std^2 I)``, each node its own (LASA 7.3).
+
+    Parameters
+    ----------
+    std : float
+        Standard deviation, 0 or more.
+    seed : int, optional
+        See `Drawing`.
+
+    Examples
+    --------
+    >>> Random(std=0.5, seed=1)(np.zeros((3, 2)), f=1).shape
+    (1, 2)
+    """
+
+    std: float = 0.5
+
+    knows = "own"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        super().__post_init__()
+        check_number(self.std, type(self).__name__, "std")
+
+    def craft(self, sight: Sight) -> Matrix:
+        """See `Attack.craft`."""
+        rows = sight.honest
+        # float32 noise for float32 rows: half the memory and time.
+        dtype = np.float64 if rows.dtype == np.float64 else np.float32
+        noise: Matrix = self.draws.next().standard_normal((sight.f, rows.shape[1]), dtype=dtype)
+        noise *= self.std
+        return noise
+
+
+@dataclass(frozen=True)
+class Noise(Random):
+    """Add Gaussian noise to one's own update: ``b_i = x_i + N(0, std^2 I)`` (LASA 7.3).
+
+    Where the nodes' own updates are not known, the honest mean stands for each.
+
+    Parameters
+    ----------
+    std : float
+        Standard deviation, 0 or more.
+    seed : int, optional
+        See `Drawing`.
+    """
+
+    def craft(self, sight: Sight) -> Matrix:
+        """See `Attack.craft`."""
+        noise = super().craft(sight)
+        noise += sight.own
+        return noise
