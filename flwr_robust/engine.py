@@ -44,6 +44,8 @@ class Aggregate:
         Euclidean norm of each row as it came in.
     weights : (n,) float64 array or None
         Weight of each row in the aggregate; None where it differs between coordinates.
+    used : (n,) float64 array or None
+        Share of the layers in which each row counted; None unless the rule filters without weights.
     trace : Trace
         Clipping and draws.
     passes : int
@@ -55,6 +57,7 @@ class Aggregate:
     weights: Weights | None
     trace: Trace
     passes: int
+    used: Weights | None = None
 
 
 def aggregate(rule: Rule, updates: Updates, threads: int | None = None) -> Aggregate:
@@ -87,7 +90,7 @@ def aggregate(rule: Rule, updates: Updates, threads: int | None = None) -> Aggre
     )
     vector = last.aggregate(rows, last.resolve_f(n))
     assert rows.update_norms is not None
-    return Aggregate(vector, rows.update_norms, rows.weights, trace, rows.passes)
+    return Aggregate(vector, rows.update_norms, rows.weights, trace, rows.passes, rows.used)
 
 
 def plan(stages: Sequence[PreAggregation], rows: Geometry, n: int, trace: Trace) -> Geometry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -29,6 +30,9 @@ class NodeReport:
         Euclidean norm of its update.
     clip_factor : float or None
         What its update was multiplied by; None where nothing clips.
+    used : float or None
+        Share of the model's layers in which its update counted, where the rule filters rows or layers without
+        giving each row one weight (LASA, Bulyan); None elsewhere.
     """
 
     status: str
@@ -36,6 +40,21 @@ class NodeReport:
     weight: float | None = None
     norm: float | None = None
     clip_factor: float | None = None
+    used: float | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether its update came as far as the rule."""
+        return self.status == "accepted"
+
+    @property
+    def left_out(self) -> float:
+        """1 if it was quarantined or has the weight zero, 0 if it counted; between them: in some layers only."""
+        if not self.accepted:
+            return 1.0
+        if self.used is not None:
+            return 1.0 - self.used
+        return float(self.weight == 0.0)
 
 
 @dataclass
@@ -64,6 +83,8 @@ class RoundReport:
         Place in its pool of the rule that MixTailor drew.
     skipped : str or None
         Why the round was skipped and the global model stayed.
+    excluded : list of int
+        Node ids that were not asked, because of their suspicion.
     """
 
     round: int
@@ -76,6 +97,36 @@ class RoundReport:
     drawn: list[str] = field(default_factory=list)
     rule_drawn: int | None = None
     skipped: str | None = None
+    excluded: list[int] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RoundReport:
+        """Return the report that `to_dict` made this of.
+
+        Raises
+        ------
+        ValueError
+            If it is no such report.
+        """
+        try:
+            nodes = {int(key): NodeReport(**node) for key, node in values["nodes"].items()}
+            extra = [(int(node), str(reason)) for node, reason in values.get("extra", [])]
+            return cls(**{**values, "nodes": nodes, "extra": extra})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"this is no report of a round: {type(error).__name__}: {error}") from error
+
+    def left_out(self) -> dict[int, float]:
+        """Return `NodeReport.left_out` of each node whose fate this round settled.
+
+        In a skipped round these are the quarantined nodes: no weight says anything of the others.
+        """
+        return {
+            node_id: node.left_out for node_id, node in self.nodes.items() if self.skipped is None or not node.accepted
+        }
+
+    def add_unused(self, node_ids: list[int]) -> None:
+        """Record nodes with usable replies in a round that is skipped."""
+        self.nodes |= {node_id: NodeReport("accepted") for node_id in node_ids}
 
     def add_quarantined(self, quarantined: list[tuple[int, str]]) -> None:
         """Record nodes and the reasons why their replies were not used."""
@@ -86,7 +137,12 @@ class RoundReport:
                 self.nodes[node_id] = NodeReport("quarantined", reason)
 
     def add_accepted(
-        self, node_ids: list[int], norms: np.ndarray | None, weights: np.ndarray | None, trace: Trace
+        self,
+        node_ids: list[int],
+        norms: np.ndarray | None,
+        weights: np.ndarray | None,
+        trace: Trace,
+        used: np.ndarray | None = None,
     ) -> None:
         """Record nodes whose updates were aggregated, row by row."""
         clipped = trace.clip_factors
@@ -98,12 +154,13 @@ class RoundReport:
                 weight=None if weights is None else float(weights[row]),
                 norm=None if norms is None else float(norms[row]),
                 clip_factor=None if clipped is None else float(clipped[row]),
+                used=None if used is None else float(used[row]),
             )
         self.threshold, self.drawn, self.rule_drawn = trace.threshold, trace.drawn, trace.rule_drawn
 
     def metrics(self) -> dict[str, float | int]:
         """Return the round in numbers, as ``robust/...`` train metrics."""
-        accepted = [node for node in self.nodes.values() if node.status == "accepted"]
+        accepted = [node for node in self.nodes.values() if node.accepted]
         numbers: dict[str, float | int] = {
             "robust/num-accepted": len(accepted),
             "robust/num-quarantined": len(self.nodes) - len(accepted) + len(self.extra),
@@ -112,8 +169,10 @@ class RoundReport:
         norms = [node.norm for node in accepted if node.norm is not None]
         if norms:
             numbers |= {"robust/norm-median": median(norms), "robust/norm-max": max(norms)}
-        if any(node.weight is not None for node in accepted):
-            numbers["robust/num-zero-weight"] = sum(node.weight == 0.0 for node in accepted)
+        if any(node.weight is not None or node.used is not None for node in accepted):
+            numbers["robust/num-zero-weight"] = sum(node.left_out == 1.0 for node in accepted)
+        if self.excluded:
+            numbers["robust/num-excluded"] = len(self.excluded)
         if self.rule_drawn is not None:
             numbers["robust/rule-drawn"] = self.rule_drawn
         if self.threshold is not None:
@@ -131,3 +190,21 @@ class RoundReport:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.to_dict(), allow_nan=False) + "\n")
+
+
+def read_reports(path: str | Path) -> Iterator[RoundReport]:
+    """Read the reports that a strategy wrote to its `report_path`; a last line that is not complete is left out.
+
+    Raises
+    ------
+    ValueError
+        If a line is no report; the text names file and line.
+    """
+    with Path(path).open(encoding="utf-8") as file:
+        for number, text in enumerate(file, start=1):
+            if not text.endswith("\n"):
+                return
+            try:
+                yield RoundReport.from_dict(json.loads(text))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error

@@ -35,6 +35,8 @@ class Rows:
         Norms and distances of the m rows, as far as the chain said that it needs them.
     weights : (n,) float64 array or None
         Weights of the updates in the aggregate; None unless `combine` made it.
+    used : (n,) float64 array or None
+        Share of the layers in which each update counted; None unless the rule told it to `count_in`.
     update_norms : (n,) float64 array or None
         Norms of the updates; known after the first pass over all columns.
     mixed : bool
@@ -57,6 +59,7 @@ class Rows:
         self.updates, self.geometry, self.anchors, self.threads = updates, geometry, anchors, threads
         self.update_norms, self.passes = update_norms, passes
         self.weights: Weights | None = None
+        self.used: Weights | None = None
         self.mixed = mixed
 
     @property
@@ -105,9 +108,17 @@ class Rows:
             The function gets ``select @ rows`` in place of the rows.
         """
         mixing = self._mixing if select is None else select @ self.geometry.mixing
+        if select is not None:
+            self.count_in((select != 0.0).any(axis=0).reshape(-1, 1))
         vector, squares = reduce(self.updates, function, mixing, self.threads, check=self._unchecked)
         self._after(squares)
         return vector
+
+    def count_in(self, kept: NDArray[np.bool_]) -> None:
+        """Say which of the m rows count in which layer, (m, layers): an update counts where such a row holds it."""
+        holds = self.geometry.mixing != 0.0
+        counted = (holds.T.astype(np.int64) @ kept) > 0
+        self.used = counted.mean(axis=1)[: self.updates.n - self.anchors]
 
     def row(self, index: int) -> FloatArray:
         """Return a copy of one of the m rows in full, (d,): float64 if it is mixed; not counted as a pass."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,11 +63,44 @@ def demo(
         raise typer.Exit(1) from error
 
 
+@app.command()
+def report(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH...",
+            help="Results of a run (its .jsonl), a strategy's report_path, or a folder of either.",
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder of the pictures.", show_default="beside each file")] = None,
+) -> None:
+    """Draw what became of each node in each round, and count malicious nodes caught and honest ones lost.
+
+    A PATH is the results of a run (its .jsonl), a strategy's report_path, or a folder.
+
+    Each run gets a picture NAME-nodes.png, in which malicious nodes are marked if known.
+    """
+    console = Console()
+    _require(("matplotlib",), "pictures", console)
+    from simulations.fates import ReportError
+    from simulations.report import report as draw
+
+    try:
+        draw(paths, out, console)
+    except ReportError as error:
+        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
 def _require_simulation_packages(console: Console) -> None:
     """Stop before anything starts if a package is missing that nodes will import."""
-    missing = [name for name in SIMULATION_PACKAGES if find_spec(name) is None]
+    _require(SIMULATION_PACKAGES, "simulations", console)
+
+
+def _require(packages: Sequence[str], purpose: str, console: Console) -> None:
+    missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        needed = f"{', '.join(missing)} cannot be imported, but simulations need it: {SIMULATION_EXTRA}"
+        needed = f"{', '.join(missing)} cannot be imported, but {purpose} need it: {SIMULATION_EXTRA}"
         console.print(needed, style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1)
 

@@ -13,12 +13,24 @@ from typing import Any, TextIO
 
 from simulations.config import RunConfig
 
+REPORTS = "reports"  # the folder of the strategies' reports, beside the results
 PACKAGES = ("flwr", "torch", "numpy", "flwr-robust")
 
 
 def result_path(config: RunConfig, num_nodes: int) -> Path:
     """Return where the results of a run with so many nodes go."""
     return Path(config.out_dir).expanduser() / f"{config.run_name(num_nodes=num_nodes)}.jsonl"
+
+
+def reports_path(results: Path) -> Path:
+    """Return where the strategy of the run with these results writes its reports, round by round."""
+    return results.parent / REPORTS / results.name
+
+
+def results_of(reports: Path) -> Path | None:
+    """Return the results of the run that these reports are of, or None if they are of no such run."""
+    results = reports.absolute().parent.parent / reports.name
+    return results if reports_path(results) == reports.absolute() and results.exists() else None
 
 
 class RunRecorder:
@@ -32,11 +44,15 @@ class RunRecorder:
         The run's parameters.
     num_nodes : int
         Nodes in the federation.
+    partition_of : mapping, optional
+        The partition id of each node id.
     """
 
-    def __init__(self, config: RunConfig, num_nodes: int) -> None:
+    def __init__(self, config: RunConfig, num_nodes: int, partition_of: Mapping[int, int] | None = None) -> None:
         self.path = result_path(config, num_nodes)
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.reports_path = reports_path(self.path)
+        self.reports_path.unlink(missing_ok=True)  # strategies append to it
         self._started = self._round_started = time.monotonic()
         self._accuracies: list[float] = []
         self._train_metrics: dict[str, Any] = {}
@@ -48,6 +64,7 @@ class RunRecorder:
                 "versions": {name: _version(name) for name in PACKAGES},
                 "num_nodes": num_nodes,
                 "malicious": list(range(num_nodes - config.num_malicious, num_nodes)),
+                "partition_of": {str(node): partition for node, partition in (partition_of or {}).items()},
             }
         )
 
@@ -94,11 +111,16 @@ class RunRecorder:
 
 @dataclass
 class RunResult:
-    """A result file, read back; also one that is still being written."""
+    """A result file, read back; also one that is still being written.
+
+    `malicious` holds partition ids, `partition_of` the partition id of each node id.
+    """
 
     path: Path
     parameters: dict[str, Any] = field(default_factory=dict)
     num_nodes: int = 0
+    malicious: list[int] = field(default_factory=list)
+    partition_of: dict[int, int] = field(default_factory=dict)
     rounds: list[dict[str, Any]] = field(default_factory=list)
     end: dict[str, Any] | None = None
     error: str | None = None
@@ -122,6 +144,8 @@ def read_result(path: Path) -> RunResult:
         kind = line.pop("type")
         if kind == "config":
             result.parameters, result.num_nodes = line["parameters"], line["num_nodes"]
+            result.malicious = line.get("malicious", [])
+            result.partition_of = {int(node): partition for node, partition in line.get("partition_of", {}).items()}
         elif kind == "round":
             result.rounds.append(line)
         elif kind == "end":

@@ -113,7 +113,7 @@ def run(grid: Grid, config: RunConfig, partition_of: dict[int, int]) -> Path:
     """
     num_nodes = len(partition_of)
     run_partitions(config, num_nodes)  # data that cannot be split stop the run here, not at every node
-    recorder = RunRecorder(config, num_nodes)
+    recorder = RunRecorder(config, num_nodes, partition_of)
     try:
         strategy = _strategy(config, recorder, num_nodes)
         strategy.start(
@@ -138,6 +138,7 @@ def _strategy(config: RunConfig, recorder: RunRecorder, num_nodes: int) -> Recor
         fraction_evaluate=0.0,
         min_train_nodes=num_nodes,
         min_available_nodes=num_nodes,
+        report_path=recorder.reports_path,
     )
 
 

@@ -76,6 +76,7 @@ class LASA(Rule):
         cut = _cut(rows, keep)
         norms, purity = _statistics(rows, cut)
         passed = _within(norms, self.magnitude_radius) & _within(purity, self.direction_radius)
+        rows.count_in(passed | ~passed.any(axis=0))
         make = partial(
             _Average, layers=rows.layers, cut=cut, passed=passed, vector=np.empty(rows.d, rows.updates.dtype)
         )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from flwr.app import ArrayRecord, Message
+from flwr.serverapp import Grid
 from flwr.supercore import log
 from numpy.typing import NDArray
 
@@ -16,9 +17,15 @@ from flwr_robust.passes import NonFiniteRowsError
 from flwr_robust.replies import Inbox, Layout, RejectedError, admit, read_replies
 from flwr_robust.report import RoundReport
 from flwr_robust.rules.base import GaveUpError, Stage, State
+from flwr_robust.rules.checks import resolve_f
+from flwr_robust.strategies.exclusion import ask_others
+from flwr_robust.strategies.options import RecordOptions
+from flwr_robust.suspicion import Suspicion, make_suspicion, places_to_spare
 from flwr_robust.updates import ReplyUpdates
 
 T = TypeVar("T")
+# What the names of suspicions begin with in a saved state.
+SUSPICION = "suspicion."
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -29,15 +36,93 @@ class Gate:
     ----------
     report_path : str or Path, optional
         File that gets one JSON line a round.
+    suspicion : Suspicion, optional
+        Record of the nodes that were left out, over the rounds.
     """
 
-    def __init__(self, report_path: str | Path | None = None) -> None:
+    def __init__(self, report_path: str | Path | None = None, suspicion: Suspicion | None = None) -> None:
         self.report_path = report_path
+        self.suspicion = suspicion
+        self.excluded: list[int] = []
         self.reports: list[RoundReport] = []
         self.arrays: ArrayRecord | None = None
         self.layout: Layout | None = None
         self.model: dict[str, NDArray[Any]] | None = None
         self._asked: dict[str, frozenset[int] | None] = {"train": None, "evaluate": None}
+
+    def anew(self, owner: str, options: RecordOptions) -> Gate:
+        """Return a gate that has seen nothing yet, with the settings of this one where the options give none.
+
+        Raises
+        ------
+        ValueError
+            If an option has a value that makes no sense; the text names the owner.
+        """
+        own = self.suspicion
+        decay = options.get("suspicion", None if own is None else own.decay)
+        threshold = options.get("exclude_after", None if own is None else own.exclude_after)
+        return Gate(options.get("report_path", self.report_path), make_suspicion(decay, threshold, owner))
+
+    @property
+    def suspicions(self) -> dict[int, float]:
+        """Suspicion of each node that took part; empty where no record is kept."""
+        return {} if self.suspicion is None else dict(self.suspicion.values)
+
+    def state(self) -> State:
+        """Return the suspicions as arrays, under names that begin with `SUSPICION`; nothing if there are none."""
+        kept = {} if self.suspicion is None else self.suspicion.state()
+        return {SUSPICION + name: values for name, values in kept.items()}
+
+    def load_state(self, state: State) -> State:
+        """Take the suspicions out of a saved state, and return what is left.
+
+        Raises
+        ------
+        ValueError
+            If the state holds suspicions, but no record is kept.
+        """
+        record = {name.removeprefix(SUSPICION): value for name, value in state.items() if name.startswith(SUSPICION)}
+        if record and self.suspicion is None:
+            raise ValueError("the state holds suspicions, but this strategy keeps none: give it suspicion=0.9.")
+        if record and self.suspicion is not None:
+            self.suspicion.load_state(record)
+        return {name: value for name, value in state.items() if not name.startswith(SUSPICION)}
+
+    def reset(self) -> None:
+        """Forget the suspicions."""
+        if self.suspicion is not None:
+            self.suspicion.reset()
+
+    def exclude(
+        self, messages: Iterable[Message], grid: Grid, f: int | float, check: Callable[[int], None]
+    ) -> list[Message]:
+        """Ask other nodes than the most suspicious ones, where that is on.
+
+        Parameters
+        ----------
+        messages : iterable of Message
+            Requests to train.
+        grid : Grid
+            Knows the connected nodes.
+        f : int or float
+            At most so many nodes are excluded (or this fraction of the connected ones).
+        check : callable
+            Raises ValueError where a number of replies is too small: so many are asked in any case.
+        """
+        kept, before, self.excluded = list(messages), self.excluded, []
+        if self.suspicion is None or self.suspicion.exclude_after is None or not kept:
+            return kept
+        nodes = list(grid.get_node_ids())
+        spare = places_to_spare(len(kept), len(nodes), resolve_f(f, len(nodes)), lambda n: _passes(check, n))
+        self.excluded = self.suspicion.above(nodes, spare)
+        for node in self.excluded:
+            if node not in before:
+                log(WARNING, "Node %s is excluded from training: %s", node, self._why(node))
+        return ask_others(kept, self.excluded, nodes)
+
+    def _why(self, node: int) -> str:
+        assert self.suspicion is not None
+        return f"its suspicion is {self.suspicion.values[node]:.3f}, above {self.suspicion.exclude_after:g}"
 
     def sent(self, kind: str, messages: Iterable[Message], arrays: ArrayRecord) -> list[Message]:
         """Remember the nodes that are asked and, for training, the model that they get.
@@ -117,6 +202,11 @@ class Gate:
     def close(self, report: RoundReport, inbox: Inbox) -> None:
         """Complete, log, keep and write the round's report."""
         report.add_quarantined(inbox.quarantined)
+        report.excluded = self.excluded
+        if self.suspicion is not None:
+            asked = self._asked["train"]
+            left_out = {node: share for node, share in report.left_out().items() if asked is None or node in asked}
+            self.suspicion.update(left_out)
         for node_id, reason in inbox.quarantined:
             log(WARNING, "\t> Quarantined the reply of node %s: %s", node_id, reason)
         if report.skipped:
@@ -138,6 +228,14 @@ class Gate:
             len(quarantined),
         )
         return admitted
+
+
+def _passes(check: Callable[[int], None], n: int) -> bool:
+    try:
+        check(n)
+    except ValueError:
+        return False
+    return True
 
 
 def _restore(stages: Sequence[Stage], states: Sequence[State]) -> None:

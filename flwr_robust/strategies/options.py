@@ -30,17 +30,33 @@ class FedAvgOptions(TypedDict, total=False):
     evaluate_metrics_aggr_fn: MetricsFunction | None
 
 
-class Options(FedAvgOptions, total=False):
-    """`FedAvgOptions`, and what our strategies add.
+class RecordOptions(TypedDict, total=False):
+    """Keyword arguments of our strategies and wrappers: what is kept of the nodes' fates.
+
+    report_path : str or Path, optional
+        File that gets one JSON line a round.
+    suspicion : float, optional
+        Keeps an exponentially weighted record of the quarantines and zero weights of each node, with this
+        decay in (0, 1): see `flwr_robust.suspicion.Suspicion`. Off by default.
+    exclude_after : float, optional
+        In (0, 1]: nodes whose suspicion is above it are asked to train no more; at most num_malicious_nodes
+        of the connected nodes, the most suspicious first, and never so many that the rule lacks replies.
+        They are still asked to evaluate. Off by default.
+    """
+
+    report_path: str | Path | None
+    suspicion: float | None
+    exclude_after: float | None
+
+
+class Options(FedAvgOptions, RecordOptions, total=False):
+    """`FedAvgOptions`, `RecordOptions`, and what else our strategies add.
 
     server_learning_rate : float, default 1.0
         The new model is ``global + server_learning_rate * aggregate``.
-    report_path : str or Path, optional
-        File that gets one JSON line a round.
     """
 
     server_learning_rate: float
-    report_path: str | Path | None
 
 
 def fedavg_options(options: Options) -> FedAvgOptions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from logging import INFO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,21 +38,24 @@ class RewritingStrategy(Strategy):
         Any Flower strategy.
     stages : sequence of PreAggregation
         Applied in order.
-    report_path : str or Path, optional
-        File that gets one JSON line a round.
+    gate : Gate, optional
+        Keeps reports and suspicions; must be new.
     """
 
-    def __init__(
-        self, strategy: Strategy, stages: Sequence[PreAggregation], report_path: str | Path | None = None
-    ) -> None:
+    def __init__(self, strategy: Strategy, stages: Sequence[PreAggregation], gate: Gate | None = None) -> None:
         self.strategy = strategy
         self.stages = tuple(stages)
-        self.gate = Gate(report_path)
+        self.gate = gate or Gate()
 
     @property
     def reports(self) -> list[RoundReport]:
         """One report for each training round."""
         return self.gate.reports
+
+    @property
+    def suspicions(self) -> dict[int, float]:
+        """See `RobustStrategy`; what weights the strategy gives is not known here, so quarantines alone count."""
+        return self.gate.suspicions
 
     @property
     def num_malicious_nodes(self) -> int | float:
@@ -67,28 +69,40 @@ class RewritingStrategy(Strategy):
         return getattr(self.strategy, name)
 
     def state(self) -> ArrayRecord:
-        """Return what the stages keep between rounds; see `RobustStrategy.state`."""
+        """Return what the stages keep between rounds, and the suspicions; see `RobustStrategy.state`."""
         kept = {f"{k}.{name}": v for k, stage in enumerate(self.stages) for name, v in stage.state().items()}
+        kept |= self.gate.state()
         return ArrayRecord({name: Array(np.asarray(value)) for name, value in kept.items()})
 
     def load_state(self, state: ArrayRecord) -> None:
         """Take over what `state` returned."""
+        values = self.gate.load_state({name: array.numpy() for name, array in state.items()})
         for k, stage in enumerate(self.stages):
-            own = {n.partition(".")[2]: a.numpy() for n, a in state.items() if n.partition(".")[0] == str(k)}
+            own = {name.partition(".")[2]: v for name, v in values.items() if name.partition(".")[0] == str(k)}
             stage.load_state(own)
+
+    def reset(self) -> None:
+        """Forget what the stages keep between rounds, and the suspicions; the strategy is left as it is."""
+        for stage in self.stages:
+            stage.reset()
+        self.gate.reset()
 
     def summary(self) -> None:
         """Log the stages and the strategy's configuration."""
         log(INFO, "\t├──> Replies are rewritten for %s by:", type(self.strategy).__name__)
         for stage in self.stages:
             log(INFO, "\t│\t├── %s", stage)
+        if self.gate.suspicion is not None:
+            log(INFO, "\t│\t├── %s", self.gate.suspicion)
         self.strategy.summary()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Configure the next round of training, and remember what is sent to whom."""
-        return self.gate.sent("train", self.strategy.configure_train(server_round, arrays, config, grid), arrays)
+        sampled = self.strategy.configure_train(server_round, arrays, config, grid)
+        sampled = self.gate.exclude(sampled, grid, self.num_malicious_nodes, self._check)
+        return self.gate.sent("train", sampled, arrays)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -105,11 +119,15 @@ class RewritingStrategy(Strategy):
         outcome, skipped = self.gate.run(inbox, self.stages, self._check, self._rewrite)
         chain = " > ".join([*map(repr, self.stages), type(self.strategy).__name__])
         report = RoundReport(server_round, chain, len(inbox.accepted), self.num_malicious_nodes, skipped=skipped)
-        arrays, metrics = self.gate.arrays, None
-        if outcome is not None:
+        nodes = [reply.node_id for reply in inbox.accepted]
+        arrays, metrics = None, None
+        if outcome is None:
+            report.add_unused(nodes)
+        else:
             rows, norms, trace = outcome
-            report.add_accepted([reply.node_id for reply in inbox.accepted], norms, None, trace)
+            report.add_accepted(nodes, norms, None, trace)
             arrays, metrics = self.strategy.aggregate_train(server_round, self._replies(rows, inbox))
+        arrays = self.gate.arrays if arrays is None else arrays
         self.gate.close(report, inbox)
         metrics = MetricRecord() if metrics is None else metrics
         metrics.update(report.metrics())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from logging import INFO, WARNING
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -21,7 +21,7 @@ from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import check_f, check_positive, resolve_f
 from flwr_robust.rules.theory import kappa
 from flwr_robust.strategies.gate import Gate
-from flwr_robust.strategies.options import MetricsFunction, Options, fedavg_options
+from flwr_robust.strategies.options import MetricsFunction, Options, RecordOptions, fedavg_options
 from flwr_robust.updates import FloatArray, ReplyUpdates
 
 # Values that are turned into the new model at a time.
@@ -42,12 +42,15 @@ class RobustStrategy(FedAvg):
     num_malicious_nodes : int or float, optional
         What wrappers around this strategy inherit; by default the rule's own f.
     **options
-        Keyword arguments of Flower's `FedAvg`, and `server_learning_rate` and `report_path`.
+        Keyword arguments of Flower's `FedAvg`, and `server_learning_rate`, `report_path`, `suspicion` and
+        `exclude_after` (see `flwr_robust.strategies.options.Options`).
 
     Attributes
     ----------
     reports : list of RoundReport
         One for each training round: what happened to each node, and why.
+    suspicions : dict of int to float
+        With `suspicion`: how often each node was left out lately, from 0 (never) to 1 (always).
 
     Raises
     ------
@@ -71,26 +74,35 @@ class RobustStrategy(FedAvg):
         self.rule = rule
         self.num_malicious_nodes = check_f(rule.f if num_malicious_nodes is None else num_malicious_nodes, name)
         self.server_learning_rate = rate
-        self.gate = Gate(options.get("report_path"))
+        self.gate = Gate().anew(name, cast(RecordOptions, options))
 
     @property
     def reports(self) -> list[RoundReport]:
         """One report for each training round."""
         return self.gate.reports
 
-    def with_rule(self, rule: Rule) -> RobustStrategy:
-        """Return a copy of this strategy, with its options, that runs another rule and has no reports."""
+    @property
+    def suspicions(self) -> dict[int, float]:
+        """Suspicion in [0, 1] of each node that took part, by node id; empty where no record is kept."""
+        return self.gate.suspicions
+
+    def with_rule(self, rule: Rule, **record: Unpack[RecordOptions]) -> RobustStrategy:
+        """Return a copy of this strategy that runs another rule and has seen nothing yet.
+
+        It has this one's options where no others are given.
+        """
         other = copy.copy(self)
         other.rule = rule
-        other.gate = Gate(self.gate.report_path)
+        other.gate = self.gate.anew(type(self).__name__, record)
         return other
 
     def state(self) -> ArrayRecord:
-        """Return what the chain keeps between rounds (centres, momenta, where random draws stand).
+        """Return what is kept between rounds (centres, momenta, where random draws stand, suspicions).
 
         Save it with the model, and give it to `load_state` before resuming a run.
         """
-        return ArrayRecord({name: Array(np.asarray(value)) for name, value in self.rule.state().items()})
+        kept = self.rule.state() | self.gate.state()
+        return ArrayRecord({name: Array(np.asarray(value)) for name, value in kept.items()})
 
     def load_state(self, state: ArrayRecord) -> None:
         """Take over what `state` returned, so that a resumed run gives what an unbroken one gives.
@@ -98,13 +110,14 @@ class RobustStrategy(FedAvg):
         Raises
         ------
         ValueError
-            If it is the state of another chain.
+            If it is the state of another chain, or holds suspicions where no record is kept.
         """
-        self.rule.load_state({name: array.numpy() for name, array in state.items()})
+        self.rule.load_state(self.gate.load_state({name: array.numpy() for name, array in state.items()}))
 
     def reset(self) -> None:
-        """Forget what the chain keeps between rounds."""
+        """Forget what is kept between rounds; excluded nodes are asked again."""
         self.rule.reset()
+        self.gate.reset()
 
     def summary(self) -> None:
         """Log the chain, f, the least number of replies, kappa where it is proven, and FedAvg's settings."""
@@ -117,6 +130,8 @@ class RobustStrategy(FedAvg):
         coefficient = kappa(rule, nodes, resolve_f(self.num_malicious_nodes, nodes))
         known = "not proven" if coefficient is None else f"{coefficient:.4g}"
         log(INFO, "\t│\t├── Robustness coefficient kappa at %d replies: %s", nodes, known)
+        if self.gate.suspicion is not None:
+            log(INFO, "\t│\t├── %s", self.gate.suspicion)
         log(INFO, "\t│\t└── Server learning rate: %g", self.server_learning_rate)
         unset = [stage.name for stage in (*rule.stages, rule.last) if stage.uses_f and not stage.f]
         if unset:
@@ -125,6 +140,8 @@ class RobustStrategy(FedAvg):
                 "\t│\t    num_malicious_nodes is 0, so %s protects from nobody: set it to the nodes that may lie",
                 ", ".join(unset),
             )
+        if self.gate.suspicion is not None and self.gate.suspicion.exclude_after and not self.num_malicious_nodes:
+            log(WARNING, "\t│\t    num_malicious_nodes is 0, so exclude_after excludes nobody: set it")
         super().summary()
 
     def configure_train(
@@ -137,7 +154,9 @@ class RobustStrategy(FedAvg):
         ValueError
             If the model cannot be aggregated, or lacks a layer that the rule needs.
         """
-        messages = self.gate.sent("train", super().configure_train(server_round, arrays, config, grid), arrays)
+        sampled = super().configure_train(server_round, arrays, config, grid)
+        sampled = self.gate.exclude(sampled, grid, self.num_malicious_nodes, self.rule.check)
+        messages = self.gate.sent("train", sampled, arrays)
         if self.gate.layout is not None:
             self.rule.check_layers(self.gate.layout.layers)
         return messages
@@ -164,9 +183,11 @@ class RobustStrategy(FedAvg):
             server_round, repr(self.rule), len(inbox.accepted), self.num_malicious_nodes, skipped=skipped
         )
         arrays = self.gate.arrays
-        if outcome is not None:
-            nodes = [reply.node_id for reply in inbox.accepted]
-            report.add_accepted(nodes, outcome.norms, outcome.weights, outcome.trace)
+        nodes = [reply.node_id for reply in inbox.accepted]
+        if outcome is None:
+            report.add_unused(nodes)
+        else:
+            report.add_accepted(nodes, outcome.norms, outcome.weights, outcome.trace, outcome.used)
             arrays = self._new_model(outcome.vector, inbox)
         self.gate.close(report, inbox)
         metrics = self._metrics(self.train_metrics_aggr_fn, [reply.message.content for reply in inbox.accepted])

@@ -7,7 +7,7 @@ Around any other strategy they rewrite the replies and hand them on.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
@@ -16,6 +16,8 @@ from flwr.serverapp.strategy import Strategy
 from flwr_robust import rules
 from flwr_robust.rules.base import PreAggregation, Rule, chain
 from flwr_robust.rules.checks import check_f
+from flwr_robust.strategies.gate import Gate
+from flwr_robust.strategies.options import RecordOptions
 from flwr_robust.strategies.rewriting import RewritingStrategy
 from flwr_robust.strategies.robust import RobustStrategy
 
@@ -29,6 +31,8 @@ class PreAggregationStrategy(Strategy):
         Ours or any other.
     stage : PreAggregation
         Applied before all that the strategy does.
+    **record
+        `report_path`, `suspicion` and `exclude_after`, as in `RobustStrategy`; by default the wrapped strategy's.
 
     Attributes
     ----------
@@ -36,14 +40,14 @@ class PreAggregationStrategy(Strategy):
         What runs: a copy of the wrapped strategy with the longer chain, or the rewriting of replies.
     """
 
-    def __init__(self, strategy: Strategy, stage: PreAggregation) -> None:
-        inner = unwrap(strategy)
+    def __init__(self, strategy: Strategy, stage: PreAggregation, **record: Unpack[RecordOptions]) -> None:
+        inner, name = unwrap(strategy), type(self).__name__
         if isinstance(inner, RobustStrategy):
-            self.strategy: RobustStrategy | RewritingStrategy = inner.with_rule(chain(stage, inner.rule))
+            self.strategy: RobustStrategy | RewritingStrategy = inner.with_rule(chain(stage, inner.rule), **record)
         elif isinstance(inner, RewritingStrategy):
-            self.strategy = RewritingStrategy(inner.strategy, (stage, *inner.stages))
+            self.strategy = RewritingStrategy(inner.strategy, (stage, *inner.stages), inner.gate.anew(name, record))
         else:
-            self.strategy = RewritingStrategy(inner, (stage,))
+            self.strategy = RewritingStrategy(inner, (stage,), Gate().anew(name, record))
 
     @property
     def rule(self) -> Rule | None:
@@ -128,6 +132,8 @@ class NNM(PreAggregationStrategy):
         Ours or any other.
     num_malicious_nodes : int or float, optional
         Nodes that may lie; by default the wrapped strategy's.
+    **record
+        See `PreAggregationStrategy`.
 
     Examples
     --------
@@ -136,8 +142,10 @@ class NNM(PreAggregationStrategy):
     chain(ARC(f=2), NNM(f=2), TrimmedMean(f=2))
     """
 
-    def __init__(self, strategy: Strategy, num_malicious_nodes: int | float | None = None) -> None:
-        super().__init__(strategy, rules.NNM(inherited_f(strategy, num_malicious_nodes, "NNM")))
+    def __init__(
+        self, strategy: Strategy, num_malicious_nodes: int | float | None = None, **record: Unpack[RecordOptions]
+    ) -> None:
+        super().__init__(strategy, rules.NNM(inherited_f(strategy, num_malicious_nodes, "NNM")), **record)
 
 
 class ARC(PreAggregationStrategy):
@@ -149,10 +157,14 @@ class ARC(PreAggregationStrategy):
         Ours or any other.
     num_malicious_nodes : int or float, optional
         Nodes that may lie; by default the wrapped strategy's.
+    **record
+        See `PreAggregationStrategy`.
     """
 
-    def __init__(self, strategy: Strategy, num_malicious_nodes: int | float | None = None) -> None:
-        super().__init__(strategy, rules.ARC(inherited_f(strategy, num_malicious_nodes, "ARC")))
+    def __init__(
+        self, strategy: Strategy, num_malicious_nodes: int | float | None = None, **record: Unpack[RecordOptions]
+    ) -> None:
+        super().__init__(strategy, rules.ARC(inherited_f(strategy, num_malicious_nodes, "ARC")), **record)
 
 
 class Bucketing(PreAggregationStrategy):
@@ -168,6 +180,8 @@ class Bucketing(PreAggregationStrategy):
         Nodes that may lie, where `s` is not given; by default the wrapped strategy's.
     seed : int, optional
         Seed of the permutations.
+    **record
+        See `PreAggregationStrategy`.
     """
 
     def __init__(
@@ -176,9 +190,10 @@ class Bucketing(PreAggregationStrategy):
         s: int | None = None,
         num_malicious_nodes: int | float | None = None,
         seed: int | None = None,
+        **record: Unpack[RecordOptions],
     ) -> None:
         f = inherited_f(strategy, num_malicious_nodes, "Bucketing") if s is None else 0
-        super().__init__(strategy, rules.Bucketing(s=s, f=f, seed=seed))
+        super().__init__(strategy, rules.Bucketing(s=s, f=f, seed=seed), **record)
 
 
 class StaticClipping(PreAggregationStrategy):
@@ -190,7 +205,9 @@ class StaticClipping(PreAggregationStrategy):
         Ours or any other.
     max_norm : float
         Largest norm that an update may keep.
+    **record
+        See `PreAggregationStrategy`.
     """
 
-    def __init__(self, strategy: Strategy, max_norm: float) -> None:
-        super().__init__(strategy, rules.StaticClipping(max_norm))
+    def __init__(self, strategy: Strategy, max_norm: float, **record: Unpack[RecordOptions]) -> None:
+        super().__init__(strategy, rules.StaticClipping(max_norm), **record)

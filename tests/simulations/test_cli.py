@@ -74,3 +74,9 @@ def test_demo_without_simulation_packages_says_what_to_install(tmp_path):
     result = blocked("demo", "--out", str(tmp_path))
     assert result.returncode == 1
     assert 'pip install "flwr-robust[simulation]"' in result.stdout
+
+
+def test_report_without_matplotlib_says_what_to_install(tmp_path):
+    result = blocked("report", str(tmp_path))
+    assert result.returncode == 1
+    assert "matplotlib cannot be imported, but pictures need it" in result.stdout

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from simulations.config import RunConfig
+from simulations.fates import Fate, Rates, read_runs
 from simulations.progress import SessionError, watch
 from simulations.results import read_result
 from simulations.session import Session
@@ -26,6 +27,7 @@ def results(tmp_path_factory):
         "again": replace(BASE, defense="arc+nnm+trimmed-mean", out_dir="again"),
         "other seed": replace(BASE, defense="arc+nnm+trimmed-mean", seed=2),
         "searching": replace(BASE, attack_args="", num_rounds=3, evaluate_every=2),
+        "selecting": replace(BASE, defense="multi-krum", num_rounds=3),
         "label-flip": replace(BASE, attack="label-flip", attack_args="", defense="median", num_rounds=2),
     }
     configs = {name: replace(config, out_dir=str(folder / config.out_dir)) for name, config in configs.items()}
@@ -62,6 +64,17 @@ def test_every_training_round_has_the_strategys_metrics(results):
         for line in result.rounds[1:]:
             assert line["robust/num-accepted"] == NODES
             assert line["train-loss"] > 0
+
+
+def test_every_node_has_a_fate_in_every_round_and_the_malicious_one_is_known(results):
+    for result in results.values():
+        (run,) = read_runs(result.path)
+        assert run.rounds == tuple(line["round"] for line in result.rounds[1:])
+        assert [(node.partition, node.malicious) for node in run.nodes] == [(p, p == NODES - 1) for p in range(NODES)]
+        assert (run.fates != Fate.ABSENT).all()
+        assert run.quarantined == ()
+    (selecting,) = read_runs(results["selecting"].path)
+    assert selecting.rates == Rates(caught=1.0, lost=0.0)
 
 
 def test_label_flip_reaches_the_nodes(results):

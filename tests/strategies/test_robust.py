@@ -206,6 +206,7 @@ def test_the_report_is_one_json_line_a_round(tmp_path):
         "weight": None,
         "norm": None,
         "clip_factor": None,
+        "used": None,
     }
 
 
