@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from math import isfinite
-from statistics import median
+from statistics import median_high, median_low
 from typing import Any
 
 from flwr.app import MetricRecord, RecordDict
@@ -44,8 +44,13 @@ def _median(values: Sequence[Any]) -> Value | None:
         return None
     same = [value for value in values if _kind(value) == kind]
     if kind == -1:
-        return float(median(same))
-    return [float(median(column)) for column in zip(*same, strict=True)]
+        return _middle(same)
+    return [_middle(column) for column in zip(*same, strict=True)]
+
+
+def _middle(values: Sequence[float]) -> float:
+    """Median; halved before they are added, since the sum of the middle two may be more than a float holds."""
+    return float(median_low(values)) / 2 + float(median_high(values)) / 2
 
 
 def _kind(value: Any) -> int | None:

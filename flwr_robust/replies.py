@@ -13,6 +13,7 @@ from functools import lru_cache
 from io import BytesIO
 from math import prod
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, Metadata, MetricRecord, RecordDict
@@ -24,6 +25,12 @@ from flwr_robust.updates import FloatArray, Layer, ReplyUpdates
 # numpy.load reads no longer header without the caller's leave either.
 MAX_HEADER = 10_000
 NUMPY_STYPE = "numpy.ndarray"
+# Looked up by name: NumPy's parser of dtypes, which takes whole languages, sees nothing that a node declares.
+PLAIN = "bool float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64"
+DTYPES = {name: np.dtype(name) for name in PLAIN.split()}
+
+# The nodes that were asked, and the metadata of the messages that asked them.
+Questions = Mapping[int, Metadata]
 
 
 class RejectedError(ValueError):
@@ -49,15 +56,17 @@ class Layout:
         Raises
         ------
         RejectedError
-            If it declares a dtype other than float16, float32, float64, an integer or bool.
+            If it declares a dtype other than float16, float32, float64, an integer or bool, or a negative size.
         """
         entries = []
         for name, array in record.items():
-            dtype = _plain_dtype(array.dtype)
+            dtype = DTYPES.get(str(array.dtype))
             if dtype is None:
                 raise RejectedError(
                     f"array {name!r} has the dtype {str(array.dtype)[:40]!r}; floats and integers can be used"
                 )
+            if any(size < 0 for size in array.shape):
+                raise RejectedError(f"array {name!r} has the shape {str(tuple(array.shape))[:80]}")
             entries.append((name, dtype, tuple(array.shape)))
         return cls(tuple(entries))
 
@@ -126,15 +135,15 @@ class Inbox:
         self.accepted = [reply for row, reply in enumerate(self.accepted) if row not in reasons]
 
 
-def read_replies(replies: Iterable[Message], asked: frozenset[int] | None, layout: Layout | None) -> Inbox:
+def read_replies(replies: Iterable[Message], asked: Questions | None, layout: Layout | None) -> Inbox:
     """Sort replies to a training round into accepted and quarantined ones.
 
     Parameters
     ----------
     replies : iterable of Message
         As they arrived; the first reply of a node counts.
-    asked : frozenset of int, or None
-        Nodes that were asked; None accepts any.
+    asked : dict of int to Metadata, or None
+        Nodes that were asked, and the metadata of the messages that asked them; None accepts any.
     layout : Layout or None
         Layout of the model that was sent; None takes the one that most replies share.
     """
@@ -157,7 +166,7 @@ def read_replies(replies: Iterable[Message], asked: frozenset[int] | None, layou
 
 
 def admit(
-    replies: Iterable[Message], asked: frozenset[int] | None, quarantined: list[tuple[int, str]]
+    replies: Iterable[Message], asked: Questions | None, quarantined: list[tuple[int, str]]
 ) -> list[tuple[int, Message]]:
     """Return (node id, message) of replies with content from nodes that were asked, one a node.
 
@@ -169,22 +178,46 @@ def admit(
     for position, message in enumerate(replies):
         node_id = position
         try:
-            source = message.metadata.src_node_id
-            node_id = source if isinstance(source, int) else position
-            _check_sender(message, node_id, source, asked, seen)
+            node_id = _sender(message, position, asked)
+            _check_sender(message, node_id, asked, seen)
+            seen.add(node_id)
+            _check_content(message)
         except Exception as error:
             quarantined.append((node_id, _reason(error)))
             continue
-        seen.add(node_id)
         admitted.append((node_id, message))
     return admitted
 
 
-def _check_sender(message: Message, node_id: int, source: Any, asked: frozenset[int] | None, seen: set[int]) -> None:
-    if isinstance(source, int) and asked is not None and node_id not in asked:
-        raise RejectedError("this node was not asked in this round")
+def _sender(message: Message, position: int, asked: Questions | None) -> int:
+    """Return the node that a reply, or an error in its place, is from."""
+    source = message.metadata.src_node_id
+    if not isinstance(source, int):
+        return position
+    if asked and source not in asked and message.has_error():
+        # The SuperLink writes errors for nodes that are gone under its own id.
+        answered = message.metadata.reply_to_message_id
+        return next((node for node, question in asked.items() if answered and question.message_id == answered), source)
+    return source
+
+
+def _check_sender(message: Message, node_id: int, asked: Questions | None, seen: set[int]) -> None:
+    if asked is not None and isinstance(message.metadata.src_node_id, int):
+        if node_id not in asked:
+            raise RejectedError("this node was not asked in this round")
+        if not message.has_error() and not _answers(message.metadata, asked[node_id]):
+            raise RejectedError("this answers another message than the one of this round")
     if node_id in seen:
         raise RejectedError("a second reply of the same node")
+
+
+def _answers(reply: Metadata, question: Metadata) -> bool:
+    """Whether a reply is one to this message, which has an id once a grid has sent it."""
+    same_id = not question.message_id or reply.reply_to_message_id == question.message_id
+    return same_id and reply.message_type == question.message_type
+
+
+def _check_content(message: Message) -> None:
     if message.has_error():
         raise RejectedError(f"error reply: {str(message.error.reason)[:200]}")
     if not message.has_content() or not isinstance(message.content, RecordDict):
@@ -199,41 +232,31 @@ def _only_arrays(message: Message) -> ArrayRecord:
 
 
 def _most_common(records: Sequence[ArrayRecord]) -> Layout | None:
-    """Return the layout that most records declare, whatever the order of their keys; the first among equals."""
-    found: dict[frozenset[Any], Layout] = {}
-    counts: Counter[frozenset[Any]] = Counter()
+    """Return the layout that most records declare, in the order that most of those have; the first among equals."""
+    found: dict[frozenset[Any], Counter[Layout]] = {}
     for record in records:
         try:
             layout = Layout.of(record)
             key = frozenset(layout.entries)
         except Exception:  # noqa: S112 - such a record is quarantined when it is read
             continue
-        found.setdefault(key, layout)
-        counts[key] += 1
-    return found[counts.most_common(1)[0][0]] if counts else None
+        found.setdefault(key, Counter())[layout] += 1
+    return max(found.values(), key=Counter.total).most_common(1)[0][0] if found else None
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, RejectedError):
-        return str(error)
-    return f"unreadable: {type(error).__name__}: {str(error)[:200]}"
-
-
-def _plain_dtype(name: Any) -> np.dtype[Any] | None:
-    """Return the dtype of this name if it is a native float up to 64 bits, an integer or bool."""
-    try:
-        dtype = np.dtype(str(name))
-    except TypeError:
-        return None
-    usable = dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize <= 8)
-    return dtype if usable and dtype.isnative else None
+    plain = (
+        str(error) if isinstance(error, RejectedError) else f"unreadable: {type(error).__name__}: {str(error)[:200]}"
+    )
+    # It quotes nodes: line breaks and control characters of theirs would forge lines of the log.
+    return "".join(character if character.isprintable() else "?" for character in plain)
 
 
 def _read_array(name: str, array: Array, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Flat view of an array's bytes, once declaration and header agree with what is expected."""
     if array.stype != NUMPY_STYPE:
         raise RejectedError(f"array {name!r} is serialised as {str(array.stype)[:40]!r}, not {NUMPY_STYPE!r}")
-    if str(array.dtype) != str(dtype) or tuple(array.shape) != shape:
+    if DTYPES.get(str(array.dtype)) != dtype or tuple(array.shape) != shape:
         raise RejectedError(
             f"array {name!r} is declared as {str(array.dtype)[:40]} {str(tuple(array.shape))[:80]}, "
             f"but {dtype} {shape} was sent"
@@ -273,7 +296,10 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], 
     try:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
+        with catch_warnings():
+            # What a node sends neither warns the user of odd spellings nor, where warnings are errors, raises.
+            simplefilter("ignore")
+            shape, fortran, dtype = read(stream)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, UnicodeDecodeError):
         return None
     return shape, fortran, dtype, len(header)

@@ -85,6 +85,8 @@ class RoundReport:
         Why the round was skipped and the global model stayed.
     excluded : list of int
         Node ids that were not asked, because of their suspicion.
+    unanswered : list of int
+        Node ids that were asked and sent no reply in time, which raises no suspicion.
     """
 
     round: int
@@ -98,6 +100,7 @@ class RoundReport:
     rule_drawn: int | None = None
     skipped: str | None = None
     excluded: list[int] = field(default_factory=list)
+    unanswered: list[int] = field(default_factory=list)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RoundReport:
@@ -173,6 +176,8 @@ class RoundReport:
             numbers["robust/num-zero-weight"] = sum(node.left_out == 1.0 for node in accepted)
         if self.excluded:
             numbers["robust/num-excluded"] = len(self.excluded)
+        if self.unanswered:
+            numbers["robust/num-unanswered"] = len(self.unanswered)
         if self.rule_drawn is not None:
             numbers["robust/rule-drawn"] = self.rule_drawn
         if self.threshold is not None:

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 
 from clients.attacks import LabelPoison
 from simulations import training
-from simulations.components import build_attack, poisons_data
+from simulations.components import FAULTS, build_attack, fault_mod, poisons_data
 from simulations.config import RunConfig
 from simulations.data import Split, load_split
 from simulations.models import shared_model
 from simulations.partitions import node_partitions
 from simulations.schedules import parse_schedule
-
-app = ClientApp()
 
 # Records that a node keeps between rounds.
 MOMENTUM, OWNER = "momentum", "momentum-of"
@@ -58,6 +57,21 @@ def run_partitions(config: RunConfig, num_nodes: int) -> tuple[npt.NDArray[np.in
     """Split the training set among the nodes that hold data of their own."""
     holders = num_nodes - config.num_malicious if config.data_holders == "honest" else num_nodes
     return node_partitions(config.dataset, config.data_dir, config.partition, config.alpha, holders, config.seed)
+
+
+def use_faults(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Let a malicious node be at fault, as a mod: where ``attack = "faults"``."""
+    if MessageType.TRAIN not in str(message.metadata.message_type):
+        return call_next(message, context)
+    node = Node.of(message, context)
+    if not node.malicious or node.config.attack != FAULTS:
+        return call_next(message, context)
+    place = node.partition_id - (node.num_nodes - node.config.num_malicious)
+    faulty: Message = fault_mod(place)(message, context, call_next)
+    return faulty
+
+
+app = ClientApp(mods=[use_faults])
 
 
 def node_device() -> torch.device:

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from simulations.config import RunConfig
 
 NO_ATTACK = "none"
+# Malicious nodes use the fault mods in turn.
+FAULTS = "faults"
 # Not the attack's own, but the adversary's: the share of honest updates that it sees.
 SEES = "sees"
 
 
 def build_attack(config: RunConfig, seed: int | None = None) -> Any | None:
-    """Build the attack of a run, or return None if nobody attacks.
+    """Build the attack of a run, or return None if nobody attacks (or by `fault_mod` alone).
 
     What ``attack-args`` leaves open is filled in: the number of classes, the run's seed (or the one given)
     and, for attacks that scale a direction by tau, the search for the most harmful tau, as in NNM and ARC.
@@ -30,7 +32,7 @@ def build_attack(config: RunConfig, seed: int | None = None) -> Any | None:
     from clients import attacks
     from flwr_robust import rules
 
-    if config.attack == NO_ATTACK:
+    if config.attack in (NO_ATTACK, FAULTS):
         return None
     arguments = rules.parse_args(config.attack_args)
     arguments.pop(SEES, None)
@@ -49,6 +51,14 @@ def build_attack(config: RunConfig, seed: int | None = None) -> Any | None:
                 arguments.setdefault(key, value)
     attack = attacks.from_spec(config.attack, arguments)
     return attack if config.num_malicious else None
+
+
+def fault_mod(place: int) -> Any:
+    """Return the fault of a malicious node: of the first one, the second one and so on, in turn."""
+    from clients import mods
+
+    faults = (mods.NonFinite, mods.WrongShape, mods.Garbage, mods.Silent)
+    return faults[place % len(faults)]()
 
 
 def seen_share(config: RunConfig) -> float | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, with pale tones for what is as it should be.
 LOOKS: dict[Fate, tuple[str, str]] = {
-    Fate.ABSENT: ("#FFFFFF", "not asked, or no reply"),
+    Fate.ABSENT: ("#FFFFFF", "not asked"),
     Fate.USED: ("#D3E4F1", "used"),
     Fate.CLIPPED: ("#F0C75E", "clipped"),
     Fate.PARTLY: ("#56B4E9", "used in some layers"),
@@ -24,6 +24,7 @@ LOOKS: dict[Fate, tuple[str, str]] = {
     Fate.QUARANTINED: ("#D55E00", "quarantined"),
     Fate.EXCLUDED: ("#000000", "excluded (suspicion)"),
     Fate.SKIPPED: ("#C8C8C8", "usable, round skipped"),
+    Fate.UNANSWERED: ("#CC79A7", "no reply"),
 }
 MALICIOUS = "#B03A00"
 ROW, COLUMN = 0.24, 0.3  # inches a node and a round, while there is room

@@ -19,7 +19,7 @@ from simulations.results import RunResult, read_result, reports_path, results_of
 class Fate(IntEnum):
     """What became of a node in a round."""
 
-    ABSENT = 0  # not sampled, or no reply
+    ABSENT = 0  # not asked
     USED = 1
     CLIPPED = 2
     PARTLY = 3  # counted in some layers only
@@ -27,6 +27,7 @@ class Fate(IntEnum):
     QUARANTINED = 5
     EXCLUDED = 6  # not asked, because of its suspicion
     SKIPPED = 7  # usable, but the round was skipped
+    UNANSWERED = 8  # asked, but no reply in time
 
 
 class ReportError(ValueError):
@@ -216,7 +217,7 @@ def make_fates(
         What is known of the nodes; by default nothing.
     """
     known = known or {}
-    seen = {node_id for report in reports for node_id in (*report.nodes, *report.excluded)}
+    seen = {node_id for report in reports for node_id in (*report.nodes, *report.excluded, *report.unanswered)}
     nodes = sorted((known.get(node_id, Node(node_id)) for node_id in seen | known.keys()), key=_place)
     row = {node.node_id: place for place, node in enumerate(nodes)}
     fates = np.zeros((len(nodes), len(reports)), dtype=np.int8)
@@ -226,6 +227,7 @@ def make_fates(
             fates[row[node_id], column] = fate_of(node, skipped=report.skipped is not None)
         for node_id, share in report.left_out().items():
             left_out[row[node_id], column] = share
+        fates[[row[node_id] for node_id in report.unanswered], column] = Fate.UNANSWERED
         excluded = [row[node_id] for node_id in report.excluded]
         fates[excluded, column], left_out[excluded, column] = Fate.EXCLUDED, 1.0
     return RunFates(

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from simulations import catalog
+from simulations.components import FAULTS
 from simulations.experiments import experiment_names, load_experiment
 
 # The NNM paper's numbers of nodes, for which proven coefficients are shown.
@@ -47,6 +48,7 @@ def attacks() -> Table:
             others = [alias for alias, target in library.ALIASES.items() if target == name]
             shown = f"{name} ({', '.join(others)})" if others else name
             yield shown, _parameters(attack), KNOWLEDGE[attack.knows], _first_sentence(attack)
+        yield FAULTS, "", "nothing", "Simulations: non-finite, wrong-shape, garbage, silent nodes side by side, as mods"
 
     return _table(
         "Attacks (a simulation searches the best tau unless attack-args gives one)",

@@ -14,7 +14,7 @@ from flwr.supercore import log
 from numpy.typing import NDArray
 
 from flwr_robust.passes import NonFiniteRowsError
-from flwr_robust.replies import Inbox, Layout, RejectedError, admit, read_replies
+from flwr_robust.replies import Inbox, Layout, Questions, RejectedError, admit, read_replies
 from flwr_robust.report import RoundReport
 from flwr_robust.rules.base import GaveUpError, Stage, State
 from flwr_robust.rules.checks import resolve_f
@@ -48,7 +48,7 @@ class Gate:
         self.arrays: ArrayRecord | None = None
         self.layout: Layout | None = None
         self.model: dict[str, NDArray[Any]] | None = None
-        self._asked: dict[str, frozenset[int] | None] = {"train": None, "evaluate": None}
+        self._asked: dict[str, Questions | None] = {"train": None, "evaluate": None}
 
     def anew(self, owner: str, options: RecordOptions) -> Gate:
         """Return a gate that has seen nothing yet, with the settings of this one where the options give none.
@@ -140,7 +140,8 @@ class Gate:
                 raise ValueError(f"this model cannot be aggregated: {error}.") from error
             self.arrays = arrays
         kept = list(messages)
-        self._asked[kind] = frozenset(message.metadata.dst_node_id for message in kept)
+        # A grid writes the ids of the messages into these metadata when it sends them.
+        self._asked[kind] = {message.metadata.dst_node_id: message.metadata for message in kept}
         return kept
 
     def open(self, replies: Iterable[Message]) -> Inbox:
@@ -203,12 +204,15 @@ class Gate:
         """Complete, log, keep and write the round's report."""
         report.add_quarantined(inbox.quarantined)
         report.excluded = self.excluded
+        asked = self._asked["train"]
+        report.unanswered = [node for node in asked or () if node not in report.nodes]
         if self.suspicion is not None:
-            asked = self._asked["train"]
             left_out = {node: share for node, share in report.left_out().items() if asked is None or node in asked}
             self.suspicion.update(left_out)
         for node_id, reason in inbox.quarantined:
             log(WARNING, "\t> Quarantined the reply of node %s: %s", node_id, reason)
+        if report.unanswered:
+            log(WARNING, "\t> No reply from %s", ", ".join(map(str, report.unanswered)))
         if report.skipped:
             log(WARNING, "Round %s is skipped and the global model stays: %s", report.round, report.skipped)
         self.reports.append(report)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from logging import INFO
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from logging import INFO, WARNING
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from flwr_robust.replies import Inbox, Layout, make_array, only_metrics, with_co
 from flwr_robust.report import RoundReport
 from flwr_robust.rules.base import Needs, PreAggregation, Trace, check_chain
 from flwr_robust.strategies.gate import Gate
-from flwr_robust.strategies.robust import step_from
+from flwr_robust.strategies.robust import median_of_integers, step_from
 from flwr_robust.updates import FloatArray, ReplyUpdates
 
 Rewritten = tuple[FloatArray, NDArray[np.float64], Trace]
@@ -30,7 +31,9 @@ class RewritingStrategy(Strategy):
     """Hands a strategy the usable replies only, with mixed or clipped updates.
 
     The strategy sees well-formed replies of equal weight (``num-examples`` is 1, because it comes from the
-    nodes) with the median of the nodes' metrics. It holds all rewritten models at once, as such strategies do.
+    nodes) with the median of the nodes' metrics and of their integer arrays. What it makes of them comes back in
+    the dtypes that were sent; where it raises, or makes NaN or infinity, the round is skipped. It holds all rewritten
+    models at once, as such strategies do.
 
     Parameters
     ----------
@@ -126,21 +129,23 @@ class RewritingStrategy(Strategy):
         else:
             rows, norms, trace = outcome
             report.add_accepted(nodes, norms, None, trace)
-            arrays, metrics = self.strategy.aggregate_train(server_round, self._replies(rows, inbox))
+            arrays, metrics, report.skipped = self._hand_on(server_round, rows, inbox)
         arrays = self.gate.arrays if arrays is None else arrays
         self.gate.close(report, inbox)
         metrics = MetricRecord() if metrics is None else metrics
         metrics.update(report.metrics())
-        return arrays, metrics
+        return self.gate.arrays if report.skipped else arrays, metrics
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Let the strategy aggregate the usable replies, each with the median of the metrics."""
         admitted = self.gate.open_evaluate(replies)
         metrics = self._metrics([message for _, message in admitted])
-        return self.strategy.aggregate_evaluate(
-            server_round,
-            [with_content(message, node, RecordDict({"metrics": metrics})) for node, message in admitted],
-        )
+        made = [with_content(message, node, RecordDict({"metrics": metrics})) for node, message in admitted]
+        try:
+            return self.strategy.aggregate_evaluate(server_round, made)
+        except Exception as error:
+            log(WARNING, "%s: the metrics are left out", self._failure(error), exc_info=True)
+            return None
 
     def _check(self, n: int) -> None:
         check_chain(self.stages, n)
@@ -152,27 +157,49 @@ class RewritingStrategy(Strategy):
         norms = geometry.norms * geometry.unit
         return (mix_rows(updates, mixing), norms, trace), norms
 
-    def _replies(self, rows: FloatArray, inbox: Inbox) -> list[Message]:
+    def _hand_on(
+        self, server_round: int, rows: FloatArray, inbox: Inbox
+    ) -> tuple[ArrayRecord | None, MetricRecord | None, str | None]:
+        """Return the strategy's model and metrics, and why its round cannot count (or None)."""
+        layout = inbox.layout or Layout(())
+        integers = _integers(inbox, layout)
+        try:
+            arrays, metrics = self.strategy.aggregate_train(server_round, self._replies(rows, inbox, integers))
+            arrays = None if arrays is None else _as_sent(arrays, integers, layout)
+        except Exception as error:
+            # Too few replies for it, say: the nodes decide how many are usable.
+            reason = self._failure(error)
+            log(WARNING, "%s", reason, exc_info=True)
+            return None, None, reason
+        if arrays is not None and not _is_finite(arrays, layout):
+            return None, metrics, f"{type(self.strategy).__name__} made NaN or infinity of usable replies"
+        return arrays, metrics, None
+
+    def _failure(self, error: Exception) -> str:
+        return f"{type(self.strategy).__name__} failed on usable replies: {type(error).__name__}: {str(error)[:200]}"
+
+    def _replies(self, rows: FloatArray, inbox: Inbox, integers: Mapping[str, Array]) -> list[Message]:
         """One reply for each row, under the names of the nodes in order (of the first ones, behind Bucketing)."""
         metrics = self._metrics([reply.message for reply in inbox.accepted])
+        # Strategies want one name of the record from all nodes: the one that most have.
+        names = Counter(next(iter(reply.message.content.array_records)) for reply in inbox.accepted)
+        key = names.most_common(1)[0][0]
         made = []
         for row, reply in zip(rows, inbox.accepted, strict=False):
-            arrays = self._arrays(row, reply.arrays, inbox.layout or Layout(()))
-            key = next(iter(reply.message.content.array_records))
+            arrays = self._arrays(row, integers, inbox.layout or Layout(()))
             content = RecordDict({key: arrays, "metrics": metrics})
             made.append(with_content(reply.message, reply.node_id, content))
         return made
 
-    def _arrays(self, row: FloatArray, own: dict[str, NDArray[Any]], layout: Layout) -> ArrayRecord:
+    def _arrays(self, row: FloatArray, integers: Mapping[str, Array], layout: Layout) -> ArrayRecord:
         columns = {layer.name: slice(layer.start, layer.stop) for layer in layout.layers}
-        made: dict[str, Array] = {}
+        made = dict(integers)
         for name, dtype, shape in layout.entries:
-            values = own[name]
             if name in columns:
                 values = row[columns[name]]
                 step_from(None if self.gate.model is None else self.gate.model[name], values, 1.0, dtype)
-            made[name] = make_array(values.astype(dtype, copy=False), shape)
-        return ArrayRecord(made)
+                made[name] = make_array(values.astype(dtype, copy=False), shape)
+        return ArrayRecord({name: made[name] for name, _, _ in layout.entries})
 
     def _metrics(self, messages: list[Message]) -> MetricRecord:
         """Median of the nodes' metrics, with the weight that a strategy looks for."""
@@ -180,3 +207,33 @@ class RewritingStrategy(Strategy):
         metrics = median_metrics([RecordDict({"metrics": only_metrics(m)}) for m in messages], weight)
         metrics[weight] = 1
         return metrics
+
+
+def _integers(inbox: Inbox, layout: Layout) -> dict[str, Array]:
+    """Integer arrays of the next model, such as counters: their coordinate-wise median, as in `RobustStrategy`."""
+    return {
+        name: make_array(median_of_integers([reply.arrays[name] for reply in inbox.accepted]), shape)
+        for name, dtype, shape in layout.entries
+        if dtype.kind != "f"
+    }
+
+
+def _as_sent(arrays: ArrayRecord, integers: Mapping[str, Array], layout: Layout) -> ArrayRecord:
+    """Return a strategy's model in the dtypes that were sent.
+
+    Averages turn counters into floats: nodes, which go on counting in integers, would then reply in another
+    dtype than they were sent.
+    """
+    dtypes = {name: dtype for name, dtype, _ in layout.entries}
+    made: dict[str, Array] = {}
+    for name, array in arrays.items():
+        made[name] = integers.get(name, array)
+        if name in dtypes and made[name].dtype != str(dtypes[name]):
+            with np.errstate(over="ignore"):
+                made[name] = Array(np.asarray(array.numpy()).astype(dtypes[name]))
+    return ArrayRecord(made)
+
+
+def _is_finite(arrays: ArrayRecord, layout: Layout) -> bool:
+    floats = [name for name, dtype, _ in layout.entries if dtype.kind == "f" and name in arrays]
+    return all(bool(np.isfinite(arrays[name].numpy()).all()) for name in floats)

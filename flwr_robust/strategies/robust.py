@@ -214,7 +214,7 @@ class RobustStrategy(FedAvg):
                 step_from(None if model is None else model[name], values, self.server_learning_rate, dtype)
                 made[name] = make_array(values.astype(dtype, copy=False), shape)
             else:
-                made[name] = make_array(_median_of_integers([r.arrays[name] for r in inbox.accepted]), shape)
+                made[name] = make_array(median_of_integers([r.arrays[name] for r in inbox.accepted]), shape)
         return ArrayRecord(made)
 
     def _metrics(self, function: MetricsFunction, contents: list[RecordDict]) -> MetricRecord:
@@ -247,7 +247,7 @@ def step_from(model: FloatArray | None, update: FloatArray, rate: float, dtype: 
         part[:] = values
 
 
-def _median_of_integers(rows: list[NDArray[Any]]) -> NDArray[Any]:
+def median_of_integers(rows: list[NDArray[Any]]) -> NDArray[Any]:
     """Coordinate-wise median in the arrays' own dtype: of an even number the lower of the middle two."""
     result = np.empty_like(rows[0])
     middle = (len(rows) - 1) // 2

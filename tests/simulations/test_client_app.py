@@ -91,7 +91,7 @@ def test_schedule_counts_all_local_steps():
 def test_only_malicious_nodes_flip_labels():
     config = RunConfig.from_record(PLAIN.to_run_config() | {"attack": "label-flip"})
     for node_id in range(NODES):
-        relabel = (lambda labels: 9 - labels) if node_id >= NODES - 2 else None
+        relabel = (lambda labels, _: 9 - labels) if node_id >= NODES - 2 else None
         expected = -0.1 * slope(node_id, 1, relabel)
         torch.testing.assert_close(update(ask(config, context(node_id))), expected, rtol=1e-4, atol=1e-7)
 

@@ -96,7 +96,7 @@ def test_a_node_with_less_than_a_batch_uses_all_it_has():
 
 
 def test_labels_pass_through_the_relabelling():
-    plain, flipped = draw((1,)), draw((1,), relabel=lambda labels: 9 - labels)
+    plain, flipped = draw((1,)), draw((1,), relabel=lambda labels, _: 9 - labels)
     assert all(torch.equal(9 - a[1], b[1]) for a, b in zip(plain, flipped, strict=True))
 
 

@@ -8,7 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from flwr_robust import ARC, NNM, GeometricMedian, Krum, Mean, Median, TrimmedMean
 from tests.messages import FakeGrid, ask, error, record, reply, values
@@ -118,6 +118,87 @@ def test_the_second_reply_of_a_node_does_not_count():
     assert report.nodes[1].status == "accepted"
     assert report.extra == [(1, "a second reply of the same node")]
     assert metrics["robust/num-quarantined"] == 1
+
+
+def asked(strategy, kind="train"):
+    """The strategy's messages to nodes 1 to 5, with ids as a grid writes them when it sends."""
+    grid = FakeGrid([1, 2, 3, 4, 5], lambda *_: None)
+    configure = strategy.configure_train if kind == "train" else strategy.configure_evaluate
+    messages = sorted(configure(1, record(MODEL), ConfigRecord(), grid), key=lambda m: m.metadata.dst_node_id)
+    for message in messages:
+        message.metadata.__dict__["_message_id"] = f"message-{message.metadata.dst_node_id}"
+    return messages
+
+
+def test_replies_to_other_messages_are_quarantined_and_do_not_count_as_the_nodes_own():
+    strategy = prepared(Mean())
+    content = honest(1).content
+    stale = Message(content, reply_to=asked(strategy)[0])
+    current = asked(strategy)
+    for message in current:
+        message.metadata.__dict__["_message_id"] += " of round 2"
+    wrong_type = Message(content, reply_to=asked(prepared(Mean()), "evaluate")[1])
+    wrong_type.metadata.__dict__["_reply_to_message_id"] = current[1].metadata.message_id
+    right = [Message(content, reply_to=message) for message in current[:2]]
+    _, metrics = strategy.aggregate_train(2, [stale, wrong_type, *right])
+    report = strategy.reports[-1]
+    assert (metrics["robust/num-accepted"], metrics["robust/num-quarantined"]) == (2, 2)
+    assert {node for node, fate in report.nodes.items() if fate.status == "accepted"} == {1, 2}
+    assert [node for node, reason in report.extra if "another message" in reason] == [1, 2]
+
+
+def test_an_error_that_the_superlink_writes_is_the_fate_of_the_node_that_was_asked():
+    strategy = prepared(Mean())
+    messages = asked(strategy)
+    replies = [Message(honest(1).content, reply_to=messages[0])]
+    for message in messages[1:3]:
+        gone = Message(Error(3, "node unavailable"), reply_to=message)
+        gone.metadata.__dict__["_src_node_id"] = 1 + 2**40
+        replies.append(gone)
+    strategy.aggregate_train(1, replies)
+    fates = {node: fate.reason for node, fate in strategy.reports[-1].nodes.items()}
+    assert fates == {1: None, 2: "error reply: node unavailable", 3: "error reply: node unavailable"}
+
+
+def test_after_an_error_a_node_has_had_its_say():
+    strategy = prepared(Mean())
+    strategy.aggregate_train(1, [error(1), honest(1), honest(2)])
+    assert [fate.status for fate in strategy.reports[-1].nodes.values()] == ["accepted", "quarantined"]
+    assert strategy.reports[-1].extra == [(1, "a second reply of the same node")]
+
+
+def test_reasons_forge_no_lines_of_the_log():
+    strategy = prepared(Mean())
+    strategy.aggregate_train(1, [error(1, "x\nINFO: all is well\x1b[2J"), honest(2)])
+    assert strategy.reports[-1].nodes[1].reason == "error reply: x?INFO: all is well?[2J"
+
+
+def test_without_a_sent_model_the_majority_sets_the_order_of_the_arrays():
+    def arrays(*names):
+        return {name: np.ones(2, np.float32) for name in names}
+
+    replies = [reply(1, arrays("b", "a")), reply(2, arrays("a", "b")), reply(3, arrays("a", "b"))]
+    made, metrics = Median().aggregate_train(1, replies)
+    assert list(made) == ["a", "b"]
+    assert metrics["robust/num-accepted"] == 3
+
+
+@pytest.mark.parametrize(
+    "fields", [{"shape": (-1,)}, {"shape": (-(10**5000),)}, {"dtype": "(1000000,1000000)f4"}, {"dtype": "(" * 10**5}]
+)
+def test_without_a_sent_model_declarations_that_no_array_can_have(fields):
+    """Nobody else says what is right: the layout must not come from such a reply."""
+    bad = reply(
+        1,
+        ArrayRecord(
+            {"w": Array(**({"dtype": "float32", "shape": (2,), "stype": "numpy.ndarray", "data": b""} | fields))}
+        ),
+    )
+    strategy = Median()
+    arrays, metrics = strategy.aggregate_train(1, [bad])
+    assert arrays is None
+    assert metrics["robust/skipped"] == 1
+    assert re.search("has the|unreadable", strategy.reports[-1].nodes[1].reason)
 
 
 @pytest.mark.parametrize("told", [-1, 0, float("nan"), [1, 2], 10**30])

@@ -255,6 +255,11 @@ def test_metrics_of_lying_nodes_do_not_move_the_median():
     assert "num-examples" not in metrics
 
 
+def test_the_median_of_huge_metrics_is_a_number():
+    _, metrics = Mean().aggregate_train(1, [reply(i, {"w": np.zeros(1)}, {"loss": 1.6e308}) for i in range(2)])
+    assert metrics["loss"] == 1.6e308
+
+
 def test_a_users_metrics_function_that_fails_costs_the_metrics_only(caplog):
     def fails(contents, key):
         raise KeyError(key)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 
 import flwr_robust
 from flwr_robust import ARC, NNM, Bucketing, GeometricMedian, Krum, Median, StaticClipping, TrimmedMean, rules
-from tests.messages import FakeGrid, error, record, reply, trainer, values
+from tests.messages import FakeGrid, ask, error, record, reply, trainer, values
 
 
 def vectors(n=9, d=40, seed=1):
@@ -92,6 +92,63 @@ def test_foreign_strategies_see_usable_replies_only():
     assert np.allclose(values(arrays)["w"], rules.chain(rules.ARC(1), rules.Mean())(X))
     assert metrics["loss"] == 1.0
     assert {i for i, node in strategy.reports[-1].nodes.items() if node.status == "quarantined"} == {10, 11, 12}
+
+
+def test_counters_stay_integers_that_no_node_can_poison():
+    """Flower's average would turn them into floats, and honest nodes, which count on, would be of another dtype."""
+    start = {"w": np.zeros(3, np.float32), "n": np.array(4, np.int64)}
+    strategy = NNM(flower.FedAvg(), num_malicious_nodes=1)
+
+    def answer(node, message):
+        counted = np.array(2**62 if node == 1 else int(values(message.content["arrays"])["n"]) + 1, np.int64)
+        return Message(
+            RecordDict({"arrays": record({"w": start["w"], "n": counted}), "metrics": MetricRecord()}), reply_to=message
+        )
+
+    result = strategy.start(
+        grid=FakeGrid([1, 2, 3, 4], answer), initial_arrays=record(start), num_rounds=3, evaluate_fn=None
+    )
+    assert [report.n for report in strategy.reports] == [4, 4, 4]
+    assert values(result.arrays)["n"] == 7
+    assert values(result.arrays)["n"].dtype == np.int64
+
+
+def test_one_node_that_names_its_record_otherwise_does_not_stop_a_foreign_strategy():
+    X = vectors()
+    sent = [reply(i, {"a": x}) for i, x in enumerate(X)]
+    sent[4] = Message(RecordDict({"mine": record({"a": X[4]})}), reply_to=ask(4))
+    arrays, _ = ARC(flower.FedAvg(), num_malicious_nodes=2).aggregate_train(1, sent)
+    assert np.allclose(values(arrays)["a"], rules.ARC(2)(X).mean(axis=0), atol=1e-6)
+
+
+class Broken(flower.FedAvg):
+    """Fails, or makes NaN, from the second round on."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def aggregate_train(self, server_round, replies):
+        if server_round > 1 and self.how == "raises":
+            raise ZeroDivisionError("no\nreplies")
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        return (record({"w": np.full(2, np.nan, np.float32)}) if server_round > 1 else arrays), metrics
+
+    def aggregate_evaluate(self, server_round, replies):
+        raise KeyError("accuracy")
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("raises", "Broken failed on usable replies: ZeroDivisionError"), ("makes nan", "made NaN")]
+)
+def test_a_foreign_strategy_that_fails_costs_its_round(how, reason):
+    strategy = ARC(Broken(how), num_malicious_nodes=1)
+    grid = FakeGrid([1, 2, 3, 4], trainer(lambda node: np.float32(1.0)))
+    result = strategy.start(grid=grid, initial_arrays=record({"w": np.zeros(2, np.float32)}), num_rounds=3)
+    assert np.array_equal(values(result.arrays)["w"], [1.0, 1.0])
+    assert [report.skipped is None for report in strategy.reports] == [True, False, False]
+    assert reason in strategy.reports[-1].skipped
+    assert result.evaluate_metrics_clientapp == {}
 
 
 def test_bucketing_around_flowers_strategies_hands_on_fewer_replies():
