@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class ByzMean(Attack):
            [2.]])
     """
 
-    base: Attack = field(default_factory=Lie)
+    base: Attack = Lie()
 
     knows = "honest"
 
