@@ -14,6 +14,8 @@ from clients.attacks.moments import Matrix, column_means
 from clients.attacks.shifts import Lie
 from clients.attacks.sight import Sight, repeat
 
+PAPERS_BASE = Lie(0.5)
+
 
 @dataclass(frozen=True)
 class ByzMean(Attack):
@@ -34,7 +36,7 @@ class ByzMean(Attack):
            [2.]])
     """
 
-    base: Attack = Lie()
+    base: Attack = PAPERS_BASE
 
     knows = "honest"
 
