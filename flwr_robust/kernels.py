@@ -1,4 +1,4 @@
-"""Compiled loops over blocks of columns: sorting networks, trimmed sums, row norms.
+"""Compiled loops over blocks of columns: sorting networks, trimmed sums, Gram matrices, weighted sums.
 
 Each is compiled once by numba and cached on disk; `warm_up` compiles them all for both dtypes.
 """
@@ -12,8 +12,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# Columns that a network sorts at a time: 50 rows of 128 float32 values stay in the first-level cache.
-TILE = 128
+# Columns that a network sorts at a time: 50 rows of 512 float32 values stay in the second-level cache, and the
+# cost of finding two rows is spread over many columns.
+TILE = 512
+# Columns of a pair of rows that are multiplied at a time: four pairs stay in the first-level cache.
+STRIP = 1024
+# Sums may be split and reordered, which lets them be vectorised; NaN and infinity keep their meaning.
+SUMS = {"reassoc", "contract"}
 
 
 @lru_cache(maxsize=64)
@@ -67,8 +72,8 @@ def sort_rows(block: NDArray[Any], pairs: NDArray[np.int64]) -> None:
             high = block[pairs[p, 1], start:stop]
             for c in range(stop - start):
                 x, y = low[c], high[c]
-                low[c] = x if x < y else y
-                high[c] = y if x < y else x
+                low[c] = min(x, y)
+                high[c] = max(x, y)
 
 
 @njit(nogil=True, cache=True)
@@ -84,22 +89,158 @@ def mean_rows(block: NDArray[Any], first: int, last: int, out: NDArray[np.float6
             out[c] += np.float64(row[c]) / count
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath=SUMS)
 def squared_norms(block: NDArray[Any], out: NDArray[np.float64]) -> None:
     """Add each row's sum of squares to ``out`` (rows,), in float64; NaN and infinity show up in it."""
     for i in range(block.shape[0]):
         row = block[i]
-        # Four sums side by side let the loop be vectorised without reordering by the compiler.
-        a = b = c = d = 0.0
-        whole = row.size - row.size % 4
-        for k in range(0, whole, 4):
-            a += np.float64(row[k]) * np.float64(row[k])
-            b += np.float64(row[k + 1]) * np.float64(row[k + 1])
-            c += np.float64(row[k + 2]) * np.float64(row[k + 2])
-            d += np.float64(row[k + 3]) * np.float64(row[k + 3])
-        for k in range(whole, row.size):
-            a += np.float64(row[k]) * np.float64(row[k])
-        out[i] += (a + b) + (c + d)
+        total = 0.0
+        for c in range(row.size):
+            total += np.float64(row[c]) * np.float64(row[c])
+        out[i] += total
+
+
+@njit(nogil=True, cache=True, fastmath=SUMS)
+def add_gram(block: NDArray[Any], gram: NDArray[np.float64]) -> None:
+    """Add ``block @ block.T`` to ``gram`` (rows, rows), on and above the diagonal, in float64.
+
+    Four rows by four: sixteen sums share eight loads and stay in registers. That is faster than BLAS for so few
+    rows of so many columns, and needs no float64 copy of float32 rows.
+    """
+    rows, columns = block.shape
+    whole = rows - rows % 4
+    for start in range(0, columns, STRIP):
+        stop = min(start + STRIP, columns)
+        for i in range(0, whole, 4):
+            a0, a1 = block[i, start:stop], block[i + 1, start:stop]
+            a2, a3 = block[i + 2, start:stop], block[i + 3, start:stop]
+            for j in range(i, whole, 4):
+                b0, b1 = block[j, start:stop], block[j + 1, start:stop]
+                b2, b3 = block[j + 2, start:stop], block[j + 3, start:stop]
+                t00 = t01 = t02 = t03 = 0.0
+                t10 = t11 = t12 = t13 = 0.0
+                t20 = t21 = t22 = t23 = 0.0
+                t30 = t31 = t32 = t33 = 0.0
+                for c in range(stop - start):
+                    x0, x1 = np.float64(a0[c]), np.float64(a1[c])
+                    x2, x3 = np.float64(a2[c]), np.float64(a3[c])
+                    y0, y1 = np.float64(b0[c]), np.float64(b1[c])
+                    y2, y3 = np.float64(b2[c]), np.float64(b3[c])
+                    t00 += x0 * y0
+                    t01 += x0 * y1
+                    t02 += x0 * y2
+                    t03 += x0 * y3
+                    t10 += x1 * y0
+                    t11 += x1 * y1
+                    t12 += x1 * y2
+                    t13 += x1 * y3
+                    t20 += x2 * y0
+                    t21 += x2 * y1
+                    t22 += x2 * y2
+                    t23 += x2 * y3
+                    t30 += x3 * y0
+                    t31 += x3 * y1
+                    t32 += x3 * y2
+                    t33 += x3 * y3
+                gram[i + 0, j + 0] += t00
+                gram[i + 0, j + 1] += t01
+                gram[i + 0, j + 2] += t02
+                gram[i + 0, j + 3] += t03
+                gram[i + 1, j + 0] += t10
+                gram[i + 1, j + 1] += t11
+                gram[i + 1, j + 2] += t12
+                gram[i + 1, j + 3] += t13
+                gram[i + 2, j + 0] += t20
+                gram[i + 2, j + 1] += t21
+                gram[i + 2, j + 2] += t22
+                gram[i + 2, j + 3] += t23
+                gram[i + 3, j + 0] += t30
+                gram[i + 3, j + 1] += t31
+                gram[i + 3, j + 2] += t32
+                gram[i + 3, j + 3] += t33
+        for j in range(whole, rows):
+            b0 = block[j, start:stop]
+            for i in range(j + 1):
+                a0 = block[i, start:stop]
+                total = 0.0
+                for c in range(stop - start):
+                    total += np.float64(a0[c]) * np.float64(b0[c])
+                gram[i, j] += total
+
+
+@njit(nogil=True, cache=True, fastmath=SUMS)
+def add_weighted(values: NDArray[Any], weight: float, out: NDArray[np.float64]) -> float:
+    """Add ``weight * values`` to ``out``, both (columns,), and return the values' sum of squares, in float64."""
+    squares = 0.0
+    for c in range(values.size):
+        value = np.float64(values[c])
+        out[c] += weight * value
+        squares += value * value
+    return squares
+
+
+@njit(nogil=True, cache=True, fastmath=SUMS)
+def add_weighted_change(values: NDArray[Any], sent: NDArray[Any], weight: float, out: NDArray[np.float64]) -> float:
+    """Do as `add_weighted` with ``values - sent``, subtracted in their dtype."""
+    squares = 0.0
+    for c in range(values.size):
+        change = np.float64(values[c] - sent[c])
+        out[c] += weight * change
+        squares += change * change
+    return squares
+
+
+@njit(nogil=True, cache=True, fastmath=SUMS)
+def _add_rows(
+    block: NDArray[Any], rows: NDArray[np.int64], weights: NDArray[np.float64], first: int, out: NDArray[np.float64]
+) -> None:
+    """Add the weighted rows of the block, from column `first` on, to ``out`` (columns,): four rows at a time."""
+    width = out.size
+    whole = rows.size - rows.size % 4
+    for k in range(0, whole, 4):
+        a, b = block[rows[k], first : first + width], block[rows[k + 1], first : first + width]
+        c, d = block[rows[k + 2], first : first + width], block[rows[k + 3], first : first + width]
+        v, w, x, y = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        for i in range(width):
+            out[i] += v * np.float64(a[i]) + w * np.float64(b[i]) + x * np.float64(c[i]) + y * np.float64(d[i])
+    for k in range(whole, rows.size):
+        a, v = block[rows[k], first : first + width], weights[k]
+        for i in range(width):
+            out[i] += v * np.float64(a[i])
+
+
+@njit(nogil=True, cache=True, fastmath=SUMS)
+def mix_sparsely(
+    block: NDArray[Any],
+    common: tuple[NDArray[np.int64], NDArray[np.float64]],
+    starts: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    out: NDArray[Any],
+) -> None:
+    """Write mixed rows into ``out`` (m, columns): what they have in common, plus few weighted rows each; in float64.
+
+    Result i adds the rows ``rows[starts[i]:starts[i + 1]]`` of ``block`` (n, columns), with their weights, to the rows
+    and weights of ``common``.
+    """
+    columns = block.shape[1]
+    shared, total = np.empty(STRIP), np.empty(STRIP)
+    for first in range(0, columns, STRIP):
+        width = min(STRIP, columns - first)
+        shared[:width] = 0.0
+        _add_rows(block, common[0], common[1], first, shared[:width])
+        for i in range(out.shape[0]):
+            low, high = starts[i], starts[i + 1]
+            target = out[i, first : first + width]
+            if high - low == 1:
+                a, v = block[rows[low], first : first + width], weights[low]
+                for c in range(width):
+                    target[c] = shared[c] + v * np.float64(a[c])
+                continue
+            total[:width] = shared[:width]
+            _add_rows(block, rows[low:high], weights[low:high], first, total[:width])
+            for c in range(width):
+                target[c] = total[c]
 
 
 @njit(nogil=True, cache=True)
@@ -155,21 +296,27 @@ def add_lp_powers_to(
 def mean_near_median(block: NDArray[Any], keep: int, out: NDArray[np.float64]) -> None:
     """Mean of the `keep` values nearest to each column's median; ``block`` (rows, columns) is sorted.
 
-    The nearest values stand side by side: a window slides up while its next value is nearer than its first.
+    The nearest values stand side by side. Of the `keep` that begin at t, the first is given up for the next one
+    behind them where that is nearer; as values are sorted, that holds up to some t and for none beyond. So each value
+    knows by itself whether it counts, and the loops run along the columns.
     """
     rows, columns = block.shape
+    lower, upper = block[(rows - 1) // 2], block[rows // 2]
+    median = np.empty(columns)
     for c in range(columns):
-        median = np.float64(block[(rows - 1) // 2, c]) / 2 + np.float64(block[rows // 2, c]) / 2
-        first = 0
-        while first + keep < rows:
-            above, below = np.float64(block[first + keep, c]) - median, median - np.float64(block[first, c])
-            if above >= below:
-                break
-            first += 1
-        total = 0.0
-        for i in range(first, first + keep):
-            total += np.float64(block[i, c]) / keep
-        out[c] = total
+        median[c] = np.float64(lower[c]) / 2 + np.float64(upper[c]) / 2
+        out[c] = 0.0
+    for i in range(rows):
+        value = block[i]
+        behind = block[min(i + keep, rows - 1)]
+        before = block[max(i - keep, 0)]
+        given_up, taken_in = i + keep < rows, i >= keep
+        for c in range(columns):
+            x, m = np.float64(value[c]), median[c]
+            drop = given_up and np.float64(behind[c]) - m < m - x
+            late = taken_in and not x - m < m - np.float64(before[c])
+            # Divided before it is added: a sum of values near the largest float64 would overflow.
+            out[c] += 0.0 if drop or late else x / keep
 
 
 @njit(nogil=True, cache=True)
@@ -229,11 +376,18 @@ def layer_statistics(
 
 def warm_up() -> None:
     """Compile (or load from the cache on disk) every kernel for float32 and float64."""
+    from flwr_robust.mixing import Mixer
+
     for dtype in (np.float32, np.float64):
         block = np.zeros((3, 4), dtype=dtype)
         sort_rows(block, sorting_network(3, 0, 3))
         mean_rows(block, 0, 3, np.empty(4))
         squared_norms(block, np.zeros(3))
+        add_gram(block, np.zeros((3, 3)))
+        Mixer(np.eye(3))(block, np.empty((3, 4), dtype=dtype))
+        for row in (block[0], _read_only(block[0])):
+            add_weighted(row, 1.0, np.zeros(4))
+            add_weighted_change(row, row, 1.0, np.zeros(4))
         mean_near_median(block, 2, np.empty(4))
         count_signs(block, np.zeros((3, 3), dtype=np.int64))
         sparsify(block, 0, np.zeros(3), np.zeros(3), np.zeros(3, dtype=np.int64))
@@ -241,3 +395,10 @@ def warm_up() -> None:
     wide = np.zeros((3, 4))
     add_lp_powers(wide, 3.0, np.zeros((3, 3)), np.zeros((3, 3)))
     add_lp_powers_to(wide, np.zeros(4), 3.0, np.zeros(3), np.zeros(3))
+
+
+def _read_only(values: NDArray[Any]) -> NDArray[Any]:
+    """Return a view as replies have it, which numba tells apart."""
+    view = values.view()
+    view.flags.writeable = False
+    return view

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.geometry import Geometry, Matrix, central_row
+from flwr_robust.mixing import Mixer
 from flwr_robust.parallel import for_blocks
 from flwr_robust.updates import FloatArray, Updates
 
@@ -126,8 +127,12 @@ def add_up(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def _gram(updates: Updates, threads: int | None, *, unit: float = 1.0, centre: int | None = None) -> Matrix:
-    workers = for_blocks(updates, lambda width: _Gram(updates, width, unit, centre), threads)
-    return add_up([worker.gram for worker in workers])
+    def make(width: int) -> _Gram:
+        plain = unit == 1.0 and centre is None
+        return _Gram(updates, width) if plain else _ScaledGram(updates, width, unit, centre)
+
+    upper = np.triu(add_up([worker.gram for worker in for_blocks(updates, make, threads)]))
+    return upper + np.triu(upper, 1).T
 
 
 def _sum_squares(updates: Updates, threads: int | None, unit: float = 1.0) -> NDArray[np.float64]:
@@ -186,7 +191,7 @@ class BlockReader:
         dtype = np.dtype(dtype or updates.dtype)
         count = updates.n if rows is None else len(rows)
         self._block = np.empty((count, width), updates.dtype)
-        self._mixing = None if mixing is None else np.asarray(mixing, dtype)
+        self._mixer = None if mixing is None else Mixer(mixing)
         wide = count if mixing is None else len(mixing)
         self._out = None if mixing is None and dtype == updates.dtype else np.empty((wide, width), dtype)
         self.squares = np.zeros(updates.n)
@@ -200,10 +205,10 @@ class BlockReader:
         with np.errstate(invalid="ignore", over="ignore"):
             if self._out is not None:
                 out = self._out[:, : stop - start]
-                if self._mixing is None:
+                if self._mixer is None:
                     out[:] = block
                 else:
-                    np.matmul(self._mixing, block.astype(out.dtype, copy=False), out=out)
+                    self._mixer(block, out)
                 block = out
             self.use(start, stop, block)
 
@@ -235,24 +240,33 @@ class _Largest(BlockReader):
 
 
 class _Gram(BlockReader):
+    """Inner products of the rows as they are, on and above the diagonal."""
+
+    def __init__(self, updates: Updates, width: int) -> None:
+        super().__init__(updates, width)
+        self.gram = np.zeros((updates.n + 1, updates.n + 1))
+
+    def use(self, start: int, stop: int, block: FloatArray) -> None:
+        from flwr_robust import kernels
+
+        kernels.add_gram(block, self.gram)
+
+
+class _ScaledGram(_Gram):
+    """The same of the rows in multiples of a unit, and relative to one of them; the origin is a row of its own."""
+
     def __init__(self, updates: Updates, width: int, unit: float, centre: int | None) -> None:
         super().__init__(updates, width)
         self.unit, self.centre = unit, centre
         self.wide = np.empty((updates.n + 1, width))
-        self.gram = np.zeros((updates.n + 1, updates.n + 1))
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
         wide = self.wide[:, : stop - start]
         rows, origin = wide[:-1], wide[-1]
-        rows[:] = block
-        if self.unit != 1.0:
-            rows /= self.unit
-        if self.centre is None:
-            self.gram[:-1, :-1] += rows @ rows.T
-        else:
-            np.negative(rows[self.centre], out=origin)
-            rows += origin
-            self.gram += wide @ wide.T
+        np.divide(block, self.unit, out=rows)
+        origin[:] = 0.0 if self.centre is None else -rows[self.centre]
+        rows += origin
+        super().use(start, stop, wide)
 
 
 class _LpDistances(BlockReader):
@@ -277,16 +291,22 @@ class _Mix(BlockReader):
         self.out[:, start:stop] = block
 
 
-class _Combine(BlockReader):
-    def __init__(self, updates: Updates, weights: Weights, vector: FloatArray, width: int, check: bool) -> None:
-        # Rows without weight need not be read, unless they are to be checked.
-        used = None if check else np.flatnonzero(weights).tolist()
-        super().__init__(updates, width, rows=used, dtype=np.float64, check=check)
-        self.weights = weights if used is None else weights[used]
-        self.vector = vector
+class _Combine:
+    """A thread's way through the columns of a weighted sum; the rows are read where they lie."""
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        self.vector[start:stop] = self.weights @ block
+    def __init__(self, updates: Updates, weights: Weights, vector: FloatArray, width: int, check: bool) -> None:
+        self.updates, self.weights, self.vector = updates, weights, vector
+        self.squares = np.zeros(updates.n)
+        self.check = check
+        self.total = np.empty(width)
+
+    def __call__(self, start: int, stop: int) -> None:
+        """Work on columns ``start:stop``."""
+        total = self.total[: stop - start]
+        total[:] = 0.0
+        self.updates.accumulate(start, stop, self.weights, total, self.squares if self.check else None)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.vector[start:stop] = total
 
 
 class _Reduce(BlockReader):
@@ -299,8 +319,7 @@ class _Reduce(BlockReader):
         width: int,
         check: bool,
     ) -> None:
-        # Mixed in float64: where the aggregate nearly cancels, float32 would leave few correct digits of it.
-        super().__init__(updates, width, mixing=mixing, dtype=None if mixing is None else np.float64, check=check)
+        super().__init__(updates, width, mixing=mixing, check=check)
         self.function, self.vector = function, vector
         self.result = np.empty(width)
 

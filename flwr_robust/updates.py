@@ -94,6 +94,24 @@ class Updates(ABC):
     def read(self, start: int, stop: int, out: FloatArray, rows: Sequence[int] | None = None) -> None:
         """Copy columns ``start:stop`` of `rows` (all of them by default) into ``out[:, :stop - start]``."""
 
+    def accumulate(
+        self,
+        start: int,
+        stop: int,
+        weights: NDArray[np.float64],
+        out: NDArray[np.float64],
+        squares: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Add ``weights @ rows`` of the columns ``start:stop`` to `out`, and the rows' squares to `squares`.
+
+        Rows without weight are only read for their squares.
+        """
+        chosen = range(self.n) if squares is not None else np.flatnonzero(weights).tolist()
+        block = np.empty((1, stop - start), self.dtype)
+        for row in chosen:
+            self.read(start, stop, block, [row])
+            _accumulate(block[0], None, row, weights, out, squares)
+
     @abstractmethod
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
         """Return a copy of these columns (ascending) of all rows, (n, len(columns))."""
@@ -229,6 +247,26 @@ class ReplyUpdates(Updates):
                         # Without the dtype, half-precision layers would be subtracted in half precision.
                         np.subtract(values, sent, out=target, dtype=self.dtype)
 
+    def accumulate(
+        self,
+        start: int,
+        stop: int,
+        weights: NDArray[np.float64],
+        out: NDArray[np.float64],
+        squares: NDArray[np.float64] | None = None,
+    ) -> None:
+        """See `Updates.accumulate`: straight from the replies' bytes, without a copy."""
+        chosen = range(self.n) if squares is not None else np.flatnonzero(weights).tolist()
+        for layer, first, last, at in pieces(self.layers, start, stop):
+            sent = None if self.model is None else self._in_dtype(self.model[layer][first:last])
+            target = out[at : at + last - first]
+            for row in chosen:
+                _accumulate(self._in_dtype(self.replies[row][layer][first:last]), sent, row, weights, target, squares)
+
+    def _in_dtype(self, values: FloatArray) -> FloatArray:
+        """Return the values in the updates' dtype: half precision must not be subtracted as such."""
+        return values if values.dtype == self.dtype else values.astype(self.dtype)
+
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
         """See `Updates.take`."""
         taken = np.empty((self.n, len(columns)), self.dtype)
@@ -272,3 +310,22 @@ class StackedUpdates(Updates):
     def select(self, rows: Sequence[int]) -> StackedUpdates:
         """See `Updates.select`; the vectors below stay."""
         return StackedUpdates(self.updates.select(rows), self.below)
+
+
+def _accumulate(
+    values: FloatArray,
+    sent: FloatArray | None,
+    row: int,
+    weights: NDArray[np.float64],
+    out: NDArray[np.float64],
+    squares: NDArray[np.float64] | None,
+) -> None:
+    """Add a weighted piece of a row, minus what was sent, to `out`, and its squares to the row's."""
+    from flwr_robust import kernels
+
+    if sent is None:
+        found = kernels.add_weighted(values, weights[row], out)
+    else:
+        found = kernels.add_weighted_change(values, sent, weights[row], out)
+    if squares is not None:
+        squares[row] += found
