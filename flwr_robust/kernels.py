@@ -191,7 +191,7 @@ def add_weighted_change(values: NDArray[Any], sent: NDArray[Any], weight: float,
 
 
 @njit(nogil=True, cache=True, fastmath=SUMS)
-def _add_rows(
+def add_rows(
     block: NDArray[Any], rows: NDArray[np.int64], weights: NDArray[np.float64], first: int, out: NDArray[np.float64]
 ) -> None:
     """Add the weighted rows of the block, from column `first` on, to ``out`` (columns,): four rows at a time."""
@@ -228,7 +228,7 @@ def mix_sparsely(
     for first in range(0, columns, STRIP):
         width = min(STRIP, columns - first)
         shared[:width] = 0.0
-        _add_rows(block, common[0], common[1], first, shared[:width])
+        add_rows(block, common[0], common[1], first, shared[:width])
         for i in range(out.shape[0]):
             low, high = starts[i], starts[i + 1]
             target = out[i, first : first + width]
@@ -238,7 +238,7 @@ def mix_sparsely(
                     target[c] = shared[c] + v * np.float64(a[c])
                 continue
             total[:width] = shared[:width]
-            _add_rows(block, rows[low:high], weights[low:high], first, total[:width])
+            add_rows(block, rows[low:high], weights[low:high], first, total[:width])
             for c in range(width):
                 target[c] = total[c]
 
@@ -323,14 +323,58 @@ def mean_near_median(block: NDArray[Any], keep: int, out: NDArray[np.float64]) -
 def count_signs(block: NDArray[Any], counts: NDArray[np.int64]) -> None:
     """Add the numbers of positive, zero and negative values of each row to ``counts`` (rows, 3)."""
     for i in range(block.shape[0]):
-        for c in range(block.shape[1]):
-            value = block[i, c]
-            if value > 0:
-                counts[i, 0] += 1
-            elif value < 0:
-                counts[i, 2] += 1
-            else:
-                counts[i, 1] += 1
+        row = block[i]
+        plus = minus = 0
+        for c in range(row.size):
+            plus += row[c] > 0
+            minus += row[c] < 0
+        counts[i, 0] += plus
+        counts[i, 1] += row.size - plus - minus
+        counts[i, 2] += minus
+
+
+@njit(nogil=True, cache=True)
+def collect_between(
+    block: NDArray[Any],
+    first: int,
+    lower: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    above: NDArray[np.int64],
+    largest: NDArray[np.float64],
+    room: NDArray[np.int64],
+    sizes: NDArray[Any],
+    columns: NDArray[Any],
+    ends: NDArray[np.int64],
+) -> None:
+    """Write the absolute values of each row within ``lower ... upper`` one after the other, with their columns.
+
+    Row i's are ``sizes[ends[i - 1]:ends[i]]``. Counts those beyond in ``above`` (rows,), and updates ``largest``
+    (rows,). The block's first column is `first`. ``room`` (rows,) is how many more a row may write; below zero it had
+    too many, and is given up.
+    """
+    place = 0
+    for i in range(block.shape[0]):
+        row, low, high = block[i], lower[i], upper[i]
+        beyond = 0
+        most = largest[i]
+        for c in range(row.size):
+            size = abs(np.float64(row[c]))
+            beyond += size > high
+            most = max(most, size)
+        end = min(place + room[i], (i + 1) * (sizes.size // block.shape[0]))
+        for c in range(row.size):
+            size = abs(np.float64(row[c]))
+            if low <= size and size <= high:
+                if place >= end:
+                    room[i] = -1
+                    break
+                sizes[place] = abs(row[c])
+                columns[place] = first + c
+                place += 1
+                room[i] -= 1
+        above[i] += beyond
+        largest[i] = most
+        ends[i] = place
 
 
 @njit(nogil=True, cache=True)
@@ -347,28 +391,28 @@ def sparsify(
     block's first column.
     """
     for i in range(block.shape[0]):
-        for c in range(block.shape[1]):
-            size = abs(np.float64(block[i, c]))
-            if size < lower[i] or (size <= upper[i] and start + c > last_tie[i]):
-                block[i, c] = 0
+        row, low, high = block[i], lower[i], upper[i]
+        ties = last_tie[i] - start
+        for c in range(row.size):
+            size = abs(np.float64(row[c]))
+            gone = size < low or (size <= high and c > ties)
+            row[c] = 0 if gone else row[c]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath=SUMS)
 def layer_statistics(
     block: NDArray[Any], layer: int, scale: float, squares: NDArray[np.float64], signs: NDArray[np.int64]
 ) -> None:
     """Add sums of scaled squares to ``squares`` (rows, layers), and signs to ``signs`` (rows, layers, plus/minus)."""
     for i in range(block.shape[0]):
+        row = block[i]
         total = 0.0
-        plus = 0
-        minus = 0
-        for c in range(block.shape[1]):
-            value = np.float64(block[i, c]) * scale
+        plus = minus = 0
+        for c in range(row.size):
+            value = np.float64(row[c]) * scale
             total += value * value
-            if block[i, c] > 0:
-                plus += 1
-            elif block[i, c] < 0:
-                minus += 1
+            plus += row[c] > 0
+            minus += row[c] < 0
         squares[i, layer] += total
         signs[i, layer, 0] += plus
         signs[i, layer, 1] += minus
@@ -390,6 +434,18 @@ def warm_up() -> None:
             add_weighted_change(row, row, 1.0, np.zeros(4))
         mean_near_median(block, 2, np.empty(4))
         count_signs(block, np.zeros((3, 3), dtype=np.int64))
+        found = np.empty(12, dtype=dtype), np.empty(12, dtype=np.int32), np.empty(3, dtype=np.int64)
+        collect_between(
+            block,
+            0,
+            np.zeros(3),
+            np.zeros(3),
+            np.zeros(3, dtype=np.int64),
+            np.zeros(3),
+            np.zeros(3, dtype=np.int64),
+            *found,
+        )
+        add_rows(block, np.array([0]), np.ones(1), 0, np.zeros(4))
         sparsify(block, 0, np.zeros(3), np.zeros(3), np.zeros(3, dtype=np.int64))
         layer_statistics(block, 0, 1.0, np.zeros((3, 1)), np.zeros((3, 1, 2), dtype=np.int64))
     wide = np.zeros((3, 4))

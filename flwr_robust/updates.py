@@ -303,6 +303,21 @@ class StackedUpdates(Updates):
             if row >= self.updates.n:
                 out[position, : stop - start] = self.below[row - self.updates.n][start:stop]
 
+    def accumulate(
+        self,
+        start: int,
+        stop: int,
+        weights: NDArray[np.float64],
+        out: NDArray[np.float64],
+        squares: NDArray[np.float64] | None = None,
+    ) -> None:
+        """See `Updates.accumulate`."""
+        n = self.updates.n
+        self.updates.accumulate(start, stop, weights[:n], out, None if squares is None else squares[:n])
+        for row, vector in enumerate(self.below, start=n):
+            if squares is not None or weights[row]:
+                _accumulate(vector[start:stop], None, row, weights, out, squares)
+
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
         """See `Updates.take`."""
         return np.vstack([self.updates.take(columns), *(vector[columns] for vector in self.below)])

@@ -17,6 +17,12 @@ from flwr_robust.rules.coordinatewise import Median
 from flwr_robust.updates import FloatArray, Layer, Updates, pieces
 
 Booleans = NDArray[np.bool_]
+Weights = NDArray[np.float64]
+
+# From so many columns on, edges are bracketed by a sample of them, in runs that share a line of the cache.
+SAMPLE_FROM, SAMPLE_SHARE, SAMPLE_LEAST, SAMPLE_MOST, SAMPLE_RUN = 2**17, 200, 2**12, 2**16, 16
+# Of a block, at most this share of the columns is collected; of all columns, at most so many times what is expected.
+BLOCK_SHARE, ROOM = 4, 2
 
 
 class LASA(Rule):
@@ -94,18 +100,24 @@ class _Cut:
         self.last_tie = np.full(count, d, dtype=np.int64)
         self.largest = 0.0
 
-    def find(self, row: int, sizes: FloatArray, keep: int, slack: float) -> None:
-        """Find the keep-th largest of a row's absolute values by selection."""
-        self.largest = max(self.largest, float(sizes.max(initial=0.0)))
-        if keep == sizes.size:
-            return
+    def find(self, row: int, sizes: FloatArray, columns: NDArray[Any] | None, keep: int, slack: float) -> bool:
+        """Find the keep-th largest of these absolute values of a row; whether all that are as large can be seen.
+
+        The values are in the order of their columns: all of them (no `columns`), or those of a bracket.
+        """
+        if not 0 < keep <= sizes.size:
+            return False
         edge = float(np.partition(sizes, sizes.size - keep)[sizes.size - keep])
         lower, upper = edge * (1.0 - slack), edge * (1.0 + slack)
         ties = np.flatnonzero((sizes >= lower) & (sizes <= upper))
         missing = keep - int((sizes > upper).sum())
-        # NaN spoils the count: the next pass names the row, whatever is cut from it.
-        if 0 < missing <= len(ties):
-            self.lower[row], self.upper[row], self.last_tie[row] = lower, upper, ties[missing - 1]
+        if not 0 < missing <= len(ties):
+            # NaN spoils the count: a pass names the row, whatever is cut from it.
+            return False
+        last = ties[missing - 1]
+        self.lower[row], self.upper[row] = lower, upper
+        self.last_tie[row] = last if columns is None else columns[last]
+        return columns is None or bool(sizes.min() < lower and upper < sizes.max())
 
     def apply(self, block: FloatArray, start: int) -> None:
         """Set to zero what is below, in place."""
@@ -115,19 +127,109 @@ class _Cut:
 
 
 def _cut(rows: Rows, keep: int) -> _Cut:
-    """Find where each row is cut: one pass over the data where the rows are the updates themselves.
+    """Find where each row is cut: one pass over the data.
 
-    One row at a time is held in full, so that the extra memory is one or two models'.
+    A sample of the columns tells a bracket of each row's edge; the pass counts what lies beyond and collects what lies
+    within. A row whose edge is not in its bracket, or on the rim of it, is read in full, one at a time.
     """
     cut = _Cut(rows.count, rows.d)
     # No float32 value has a square that float64 cannot hold, so that its scale need not be known.
-    if keep < rows.d or rows.updates.dtype == np.float64:
-        slack = 1e-12 if rows.mixed else 0.0
-        for row in range(rows.count):
-            sizes = rows.row(row)
-            cut.find(row, np.abs(sizes, out=sizes), keep, slack)
-        rows.passes += rows.count if rows.mixed else 1
+    if keep == rows.d and rows.updates.dtype == np.float32:
+        return cut
+    slack = 1e-12 if rows.mixed else 0.0
+    if rows.d < SAMPLE_FROM or keep == rows.d:
+        return _cut_one_by_one(rows, range(rows.count), cut, keep, slack)
+    lower, upper, share = _brackets(rows, keep)
+    collector = partial(_Collector, lower=lower, upper=upper, room=int(ROOM * share * rows.d))
+    readers = rows.scan(collector, dtype=_dtype(rows))
+    cut.largest = float(np.max([reader.largest for reader in readers]))
+    above = np.sum([reader.above for reader in readers], axis=0)
+    missed = []
+    full = np.any([reader.room < 0 for reader in readers], axis=0)
+    for row in range(rows.count):
+        if full[row]:
+            missed.append(row)
+            continue
+        sizes, columns = _in_order([part for reader in readers for part in reader.of_row(row)])
+        if not cut.find(row, sizes, columns, keep - int(above[row]), slack):
+            missed.append(row)
+    del readers
+    return _cut_one_by_one(rows, missed, cut, keep, slack)
+
+
+def _cut_one_by_one(rows: Rows, which: Sequence[int], cut: _Cut, keep: int, slack: float) -> _Cut:
+    """Cut these rows by selection; each is held in full, so that the extra memory is one or two models'."""
+    for row in which:
+        sizes = rows.row(row)
+        np.abs(sizes, out=sizes)
+        cut.largest = max(cut.largest, float(sizes.max(initial=0.0)))
+        if keep < rows.d:
+            cut.find(row, sizes, None, keep, slack)
+    if len(which):
+        rows.passes += len(which) if rows.mixed else 1
     return cut
+
+
+def _brackets(rows: Rows, keep: int) -> tuple[Weights, Weights, float]:
+    """Values between which each row's keep-th largest absolute value lies, most likely: from evenly spaced columns.
+
+    And which share of the columns lies between them.
+    """
+    count = min(max(rows.d // SAMPLE_SHARE, SAMPLE_LEAST), SAMPLE_MOST)
+    spacing = max(rows.d * SAMPLE_RUN // count, SAMPLE_RUN)
+    runs = np.arange(0, rows.d - SAMPLE_RUN + 1, spacing)
+    columns = (runs[:, None] + np.arange(SAMPLE_RUN)).ravel()
+    sizes = np.abs(rows.take(columns))
+    sizes.sort(axis=1)
+    share = 1.0 - keep / rows.d
+    size = sizes.shape[1]
+    # Four standard deviations of a rank, and what columns next to each other have in common.
+    width = 4.0 * (share * (1.0 - share) / size) ** 0.5 + 0.002
+    low = max(int((share - width) * size), 0)
+    high = min(int(np.ceil((share + width) * size)), size - 1)
+    return sizes[:, low].copy(), sizes[:, high].copy(), 2.0 * width
+
+
+def _in_order(parts: list[tuple[FloatArray, NDArray[Any]]]) -> tuple[FloatArray, NDArray[Any]]:
+    """Return what the threads collected of a row, in the order of the columns."""
+    columns = np.concatenate([columns for _, columns in parts])
+    order = np.argsort(columns, kind="stable")
+    return np.concatenate([sizes for sizes, _ in parts])[order], columns[order]
+
+
+class _Collector(BlockReader):
+    """Collects the absolute values of each row within its bracket, and counts those beyond."""
+
+    def __init__(
+        self, updates: Updates, width: int, *, lower: Weights, upper: Weights, room: int, **options: Any
+    ) -> None:
+        super().__init__(updates, width, **options)
+        count = len(lower)
+        self.lower, self.upper = lower, upper
+        self.above, self.largest = np.zeros(count, dtype=np.int64), np.zeros(count)
+        self._parts: list[tuple[FloatArray, NDArray[Any], NDArray[np.int64]]] = []
+        self.room = np.full(count, room, dtype=np.int64)
+        self._columns = np.empty(count * (width // BLOCK_SHARE + 1), np.int32 if updates.d < 2**31 else np.int64)
+        self._ends = np.empty(count, dtype=np.int64)
+        self._sizes: FloatArray = np.empty(0)
+
+    def use(self, start: int, stop: int, block: FloatArray) -> None:
+        """See `BlockReader.use`."""
+        from flwr_robust import kernels
+
+        if self._sizes.dtype != block.dtype or not self._sizes.size:
+            self._sizes = np.empty(self._columns.size, block.dtype)
+        found = (self.room, self._sizes, self._columns, self._ends)
+        kernels.collect_between(block, start, self.lower, self.upper, self.above, self.largest, *found)
+        end = self._ends[-1]
+        self._parts.append((self._sizes[:end].copy(), self._columns[:end].copy(), np.append(0, self._ends)))
+
+    def of_row(self, row: int) -> list[tuple[FloatArray, NDArray[Any]]]:
+        """Return a row's values and columns, block by block."""
+        return [
+            (sizes[ends[row] : ends[row + 1]], columns[ends[row] : ends[row + 1]])
+            for sizes, columns, ends in self._parts
+        ]
 
 
 def _statistics(rows: Rows, cut: _Cut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -196,12 +298,15 @@ class _Average(BlockReader):
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
         """See `BlockReader.use`."""
+        from flwr_robust import kernels
+
         self.cut.apply(block, start)
         for layer, first, last, at in pieces(self.layers, start, stop):
             part, passed = block[:, at : at + last - first], self.passed[:, layer]
-            result = np.empty(last - first)
+            result = np.zeros(last - first)
             if passed.any():
-                result[:] = (passed / passed.sum()) @ part.astype(np.float64)
+                which = np.flatnonzero(passed)
+                kernels.add_rows(block, which, np.full(len(which), 1.0 / len(which)), at, result)
             else:
                 Median().reduce(np.ascontiguousarray(part), 0, result)
             self.vector[start + at : start + at + last - first] = result
