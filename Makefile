@@ -1,5 +1,6 @@
 # make demo   a federated training under attack, undefended and defended: results/demo.png
 # make test   installs what the tests need and runs them, with ruff and mypy
+# make bench  what aggregation costs beside Flower's FedAvg: a table, results/bench.json, results/bench.png
 # make clean  removes the virtual environment and what was written
 PYTHON ?= python3
 VENV := .venv
@@ -7,10 +8,13 @@ BIN := $(VENV)/bin
 
 export FLWR_TELEMETRY_ENABLED = 0
 
-.PHONY: demo test lint clean
+.PHONY: demo bench test lint clean
 
 demo: $(VENV)/simulation
 	$(BIN)/flwr-robust demo
+
+bench: $(VENV)/simulation
+	$(BIN)/flwr-robust bench
 
 test: $(VENV)/test lint
 	$(BIN)/python -m pytest

@@ -22,6 +22,15 @@ SIMULATION_PACKAGES = ("torch", "ray", "datasets", "flwr_datasets", "sklearn", "
 SIMULATION_EXTRA = 'pip install "flwr-robust[simulation]"'
 
 
+class Preset(StrEnum):
+    """Sizes of a bench (`simulations.bench.run.PRESETS`)."""
+
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+    CROWD = "crowd"
+
+
 class Kind(StrEnum):
     """What can be listed."""
 
@@ -88,6 +97,65 @@ def report(
     try:
         draw(paths, out, console)
     except ReportError as error:
+        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def bench(
+    preset: Annotated[
+        Preset, typer.Option(help="Sizes: 17 x 431,080; 17 x 1,310,922; 50 x 11,173,962; 500 x 431,080.")
+    ] = Preset.SMALL,
+    n: Annotated[int | None, typer.Option("--n", min=1, help="Replies.", show_default="the preset's")] = None,
+    d: Annotated[int | None, typer.Option("--d", min=1, help="Parameters.", show_default="the preset's")] = None,
+    f: Annotated[int | None, typer.Option("--f", min=0, help="Malicious replies.", show_default="the preset's")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Repetitions, of which the median counts.")] = 5,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A strategy or chain, as in ARC+NNM+Krum; more than once for more.",
+            show_default="all of them",
+        ),
+    ] = None,
+    skip_peers: Annotated[bool, typer.Option("--skip-peers", help="Leave out Flower's rules and ByzFL.")] = False,
+    skip_matrices: Annotated[bool, typer.Option("--skip-matrices", help="Leave out rules on plain matrices.")] = False,
+    peer_limit: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="A peer that takes longer is measured once; growth ends there."),
+    ] = 60.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="every core")] = None,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Cost against n and d too, on matrices (growth.png).")
+    ] = False,
+    largest_n: Annotated[int, typer.Option("--largest-n", min=1, help="Where growth against n ends.")] = 1000,
+    largest_d: Annotated[int, typer.Option("--largest-d", min=1, help="Where growth against d ends.")] = 100_000_000,
+    out: Annotated[Path, typer.Option(help="Folder of bench.json and bench.png.")] = Path("results"),
+) -> None:
+    """Measure what each strategy costs, beside FedAvg, Flower's own rules, ByzFL and the machine's limits."""
+    console = Console()
+    _require(("matplotlib",), "pictures", console)
+    from simulations.bench.run import BenchError, Options, run_bench
+
+    options = Options(
+        preset=preset.value,
+        n=n,
+        d=d,
+        f=f,
+        repeats=repeats,
+        only=only or (),
+        peers=not skip_peers,
+        matrices=not skip_matrices,
+        growth=growth,
+        peer_limit=peer_limit,
+        threads=threads,
+        largest_n=largest_n,
+        largest_d=largest_d,
+        out=out,
+    )
+    try:
+        run_bench(options, console)
+    except BenchError as error:
         console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 

@@ -1,0 +1,163 @@
+"""Run a bench: presets, progress, the table, and the files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from flwr_robust.parallel import default_threads
+from simulations.bench.cases import all_cases, quiet
+from simulations.bench.growth import GrowthBench
+from simulations.bench.measure import Bench
+from simulations.bench.memory import free_bytes, shown
+from simulations.bench.messages import Problem
+from simulations.bench.plot import plot_costs, plot_growth
+from simulations.bench.report import as_json, rows
+from simulations.bench.table import tables
+
+# n, d, f: the papers' networks at 17 nodes, ResNet-18 at 50, and many nodes.
+PRESETS = {
+    "small": (17, 431_080, 4),
+    "medium": (17, 1_310_922, 3),
+    "large": (50, 11_173_962, 10),
+    "crowd": (500, 431_080, 100),
+}
+THREADS_VARIABLE = "FLWR_ROBUST_THREADS"
+
+
+class BenchError(ValueError):
+    """Why nothing can be measured."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, and how.
+
+    Attributes
+    ----------
+    preset : str
+        A name of `PRESETS`; `n`, `d` and `f` take the place of its numbers where they are given.
+    repeats : int
+        Repetitions, of which the median counts.
+    only : sequence of str
+        Strategies; all of them if there are none.
+    peers, matrices, growth : bool
+        Whether to measure other libraries, plain matrices, and growth.
+    peer_limit : float
+        Seconds after which another library's case is not repeated, and which growth does not go beyond.
+    threads : int or None
+        Of us and of the limits; None for the default.
+    largest_n, largest_d : int
+        Where growth ends.
+    out : Path
+        Folder of the files.
+    """
+
+    preset: str = "small"
+    n: int | None = None
+    d: int | None = None
+    f: int | None = None
+    repeats: int = 5
+    only: Sequence[str] = ()
+    peers: bool = True
+    matrices: bool = True
+    growth: bool = False
+    peer_limit: float = 60.0
+    threads: int | None = None
+    largest_n: int = 1000
+    largest_d: int = 100_000_000
+    out: Path = Path("results")
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The n, d and f to measure at."""
+        preset_n, preset_d, preset_f = PRESETS[self.preset]
+        n = preset_n if self.n is None else self.n
+        d = preset_d if self.d is None else self.d
+        f = preset_f if self.f is None else self.f
+        if 2 * f >= n:
+            raise BenchError(f"no rule stands f = {f} malicious nodes of n = {n}: give an f below n / 2.")
+        return n, d, f
+
+
+def run_bench(options: Options, console: Console) -> dict[str, Any]:
+    """Measure, show a table, and write ``bench.json``, ``bench.png`` and, with growth, ``growth.png``.
+
+    Raises
+    ------
+    BenchError
+        If there is no such case, or the replies do not fit into memory.
+    """
+    n, d, f = options.sizes
+    try:
+        cases = all_cases(options.only, peers=options.peers, matrices=options.matrices)
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+    _check_memory(n, d)
+    with _using_threads(options.threads) as threads, quiet():
+        bench = Bench(Problem(n, d, f), cases, threads, options.repeats, options.peer_limit)
+        _follow(bench, console, "bench")
+        console.print(tables(bench, console.width))
+        preset = options.preset if (n, d, f) == PRESETS[options.preset] else "none"
+        found = as_json(bench, threads, preset)
+        title = f"n = {n} replies, d = {d:,}, f = {f}, {threads} threads"
+        pictures = [plot_costs(rows(bench), options.out / "bench.png", title)]
+        if options.growth:
+            growth = GrowthBench(min(3, options.repeats), options.largest_n, options.largest_d, options.peer_limit)
+            _follow(growth, console, "growth")
+            found["growth"] = growth.as_json()
+            pictures.append(plot_growth(growth.results, options.out / "growth.png"))
+    file = options.out / "bench.json"
+    file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    console.print(f"Numbers: {file}", soft_wrap=True)
+    for picture in pictures:
+        console.print(f"Picture: {picture}", soft_wrap=True)
+    return found
+
+
+def _check_memory(n: int, d: int) -> None:
+    """Refuse what cannot work: the replies, and a model or two while they are made."""
+    needed, free = 4 * (n + 6) * d, free_bytes()
+    if free is not None and needed > free:
+        raise BenchError(
+            f"{n} replies of {d:,} values take {shown(needed)} of memory, and {shown(free)} are free: "
+            "give a smaller n or d."
+        )
+
+
+def _follow(bench: Bench | GrowthBench, console: Console, title: str) -> None:
+    """Run to the end under a progress bar, which is drawn between measurements and never during one."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        task = progress.add_task(title, total=bench.steps)
+        for done in bench.run():
+            progress.update(task, advance=1, description=done, refresh=True)
+
+
+@contextmanager
+def _using_threads(threads: int | None) -> Iterator[int]:
+    """Have everything use this many threads (by default, what each chooses), and tell how many those are."""
+    if threads is None:
+        yield default_threads()
+        return
+    from threadpoolctl import threadpool_limits
+
+    before = os.environ.get(THREADS_VARIABLE)
+    os.environ[THREADS_VARIABLE] = str(threads)
+    with ExitStack() as stack:
+        stack.enter_context(threadpool_limits(threads))
+        try:
+            yield threads
+        finally:
+            if before is None:
+                del os.environ[THREADS_VARIABLE]
+            else:
+                os.environ[THREADS_VARIABLE] = before
