@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import carray, njit, types  # type: ignore[attr-defined]
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 # Columns that a network sorts at a time: 50 rows of 512 float32 values stay in the second-level cache, and the
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 TILE = 512
 # Columns of a pair of rows that are multiplied at a time: four pairs stay in the first-level cache.
 STRIP = 1024
+# Columns that rows are added up at a time: their float64 sums stay there while all rows pass by.
+WIDE_STRIP = 2048
+# Columns that are looked at together: few hold one of the few values that are searched for.
+RUN = 32
 # Sums may be split and reordered, which lets them be vectorised; NaN and infinity keep their meaning.
 SUMS = {"reassoc", "contract"}
 
@@ -160,7 +165,21 @@ def add_gram(block: NDArray[Any], gram: NDArray[np.float64]) -> None:
                 gram[i + 3, j + 3] += t33
         for j in range(whole, rows):
             b0 = block[j, start:stop]
-            for i in range(j + 1):
+            for i in range(0, whole, 4):
+                a0, a1 = block[i, start:stop], block[i + 1, start:stop]
+                a2, a3 = block[i + 2, start:stop], block[i + 3, start:stop]
+                t00 = t01 = t02 = t03 = 0.0
+                for c in range(stop - start):
+                    y0 = np.float64(b0[c])
+                    t00 += np.float64(a0[c]) * y0
+                    t01 += np.float64(a1[c]) * y0
+                    t02 += np.float64(a2[c]) * y0
+                    t03 += np.float64(a3[c]) * y0
+                gram[i, j] += t00
+                gram[i + 1, j] += t01
+                gram[i + 2, j] += t02
+                gram[i + 3, j] += t03
+            for i in range(whole, j + 1):
                 a0 = block[i, start:stop]
                 total = 0.0
                 for c in range(stop - start):
@@ -179,15 +198,79 @@ def add_weighted(values: NDArray[Any], weight: float, out: NDArray[np.float64]) 
     return squares
 
 
+@intrinsic
+def _typed_pointer(typing_context: Any, address: Any, like: Any) -> Any:
+    """Return an address as a pointer to values of an array's dtype."""
+    pointer: Any = types.CPointer(like.dtype)  # type: ignore[no-untyped-call]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(address, like), generate
+
+
+# Called without the typing context, which numba fills in.
+_pointer: Any = _typed_pointer
+
+
+# One call for all rows of a block: threads that enter and leave compiled code for each row spend their
+# time handing Python's lock to each other.
+@njit(nogil=True, cache=True)
+def read_rows(
+    addresses: NDArray[np.uint64], sent: np.uint64, first: int, count: int, out: NDArray[Any], at: int
+) -> None:
+    """Copy `count` values of each row, from its value `first` on, to column `at` of ``out`` (rows, columns).
+
+    The values at the address `sent`, if it is not zero, are taken off. Rows and these are arrays of ``out``'s dtype,
+    each in one piece, at these addresses.
+    """
+    offset = np.uint64(first * out.itemsize)
+    for i in range(addresses.size):
+        values = carray(_pointer(addresses[i] + offset, out), (count,))
+        row = out[i]
+        if sent != 0:
+            base = carray(_pointer(sent + offset, out), (count,))
+            for c in range(count):
+                row[at + c] = values[c] - base[c]
+        else:
+            for c in range(count):
+                row[at + c] = values[c]
+
+
 @njit(nogil=True, cache=True, fastmath=SUMS)
-def add_weighted_change(values: NDArray[Any], sent: NDArray[Any], weight: float, out: NDArray[np.float64]) -> float:
-    """Do as `add_weighted` with ``values - sent``, subtracted in their dtype."""
-    squares = 0.0
-    for c in range(values.size):
-        change = np.float64(values[c] - sent[c])
-        out[c] += weight * change
-        squares += change * change
-    return squares
+def weigh_rows(
+    addresses: NDArray[np.uint64],
+    sent: np.uint64,
+    first: int,
+    count: int,
+    weights: NDArray[np.float64],
+    like: NDArray[Any],
+    out: NDArray[np.float64],
+    squares: NDArray[np.float64],
+) -> None:
+    """Add the weighted rows to ``out`` (count,) and their squares to ``squares`` (rows,), in float64.
+
+    Addresses are as in `read_rows`, of values of the dtype of `like`; differences to what was sent are taken in it.
+    """
+    for start in range(0, count, WIDE_STRIP):
+        width = min(WIDE_STRIP, count - start)
+        target = out[start : start + width]
+        offset = np.uint64((first + start) * like.itemsize)
+        for i in range(addresses.size):
+            values = carray(_pointer(addresses[i] + offset, like), (width,))
+            weight, total = weights[i], 0.0
+            if sent != 0:
+                base = carray(_pointer(sent + offset, like), (width,))
+                for c in range(width):
+                    value = np.float64(values[c] - base[c])
+                    target[c] += weight * value
+                    total += value * value
+            else:
+                for c in range(width):
+                    value = np.float64(values[c])
+                    target[c] += weight * value
+                    total += value * value
+            squares[i] += total
 
 
 @njit(nogil=True, cache=True, fastmath=SUMS)
@@ -306,17 +389,42 @@ def mean_near_median(block: NDArray[Any], keep: int, out: NDArray[np.float64]) -
     for c in range(columns):
         median[c] = np.float64(lower[c]) / 2 + np.float64(upper[c]) / 2
         out[c] = 0.0
+    share = 1.0 / keep
     for i in range(rows):
-        value = block[i]
-        behind = block[min(i + keep, rows - 1)]
-        before = block[max(i - keep, 0)]
-        given_up, taken_in = i + keep < rows, i >= keep
-        for c in range(columns):
-            x, m = np.float64(value[c]), median[c]
-            drop = given_up and np.float64(behind[c]) - m < m - x
-            late = taken_in and not x - m < m - np.float64(before[c])
-            # Divided before it is added: a sum of values near the largest float64 would overflow.
-            out[c] += 0.0 if drop or late else x / keep
+        # Multiplied before it is added: a sum of values near the largest float64 would overflow.
+        if i + keep < rows and i >= keep:
+            _add_if_near(block[i], block[i + keep], block[i - keep], median, share, out)
+        elif i + keep < rows:
+            value, behind = block[i], block[i + keep]
+            for c in range(columns):
+                x, m = np.float64(value[c]), median[c]
+                out[c] += 0.0 if np.float64(behind[c]) - m < m - x else x * share
+        elif i >= keep:
+            value, before = block[i], block[i - keep]
+            for c in range(columns):
+                x, m = np.float64(value[c]), median[c]
+                out[c] += x * share if x - m < m - np.float64(before[c]) else 0.0
+        else:
+            value = block[i]
+            for c in range(columns):
+                out[c] += np.float64(value[c]) * share
+
+
+@njit(nogil=True, cache=True)
+def _add_if_near(
+    value: NDArray[Any],
+    behind: NDArray[Any],
+    before: NDArray[Any],
+    median: NDArray[np.float64],
+    share: float,
+    out: NDArray[np.float64],
+) -> None:
+    """Add the values that are neither given up for those behind them nor too far for those before."""
+    for c in range(out.size):
+        x, m = np.float64(value[c]), median[c]
+        stays = np.float64(behind[c]) - m >= m - x
+        comes = x - m < m - np.float64(before[c])
+        out[c] += x * share if stays & comes else 0.0
 
 
 @njit(nogil=True, cache=True)
@@ -337,10 +445,9 @@ def count_signs(block: NDArray[Any], counts: NDArray[np.int64]) -> None:
 def collect_between(
     block: NDArray[Any],
     first: int,
-    lower: NDArray[np.float64],
-    upper: NDArray[np.float64],
+    lower: NDArray[Any],
+    upper: NDArray[Any],
     above: NDArray[np.int64],
-    largest: NDArray[np.float64],
     room: NDArray[np.int64],
     sizes: NDArray[Any],
     columns: NDArray[Any],
@@ -348,32 +455,37 @@ def collect_between(
 ) -> None:
     """Write the absolute values of each row within ``lower ... upper`` one after the other, with their columns.
 
-    Row i's are ``sizes[ends[i - 1]:ends[i]]``. Counts those beyond in ``above`` (rows,), and updates ``largest``
-    (rows,). The block's first column is `first`. ``room`` (rows,) is how many more a row may write; below zero it had
-    too many, and is given up.
+    Row i's are ``sizes[ends[i - 1]:ends[i]]``. Counts those beyond in ``above`` (rows,). The block's first column is
+    `first`. ``room`` (rows,) is how many more a row may write; below zero it had
+    too many, and is given up. The last place of ``sizes`` and ``columns`` is for values that do not count.
     """
     place = 0
     for i in range(block.shape[0]):
         row, low, high = block[i], lower[i], upper[i]
-        beyond = 0
-        most = largest[i]
-        for c in range(row.size):
-            size = abs(np.float64(row[c]))
-            beyond += size > high
-            most = max(most, size)
         end = min(place + room[i], (i + 1) * (sizes.size // block.shape[0]))
-        for c in range(row.size):
-            size = abs(np.float64(row[c]))
-            if low <= size and size <= high:
-                if place >= end:
-                    room[i] = -1
-                    break
-                sizes[place] = abs(row[c])
+        beyond = 0
+        for start in range(0, row.size, RUN):
+            stop = min(start + RUN, row.size)
+            hits: Any = np.int32(0)
+            more: Any = np.int32(0)
+            for c in range(start, stop):
+                size = abs(row[c])
+                more += np.int32(size > high)
+                hits += np.int32((size >= low) & (size <= high))
+            beyond += more
+            if hits == 0 or room[i] < 0:
+                continue
+            if place + hits >= end:
+                room[i] = -1
+                continue
+            # Written in any case and kept if it counts: a branch that is hard to foretell costs more.
+            for c in range(start, stop):
+                size = abs(row[c])
+                sizes[place] = size
                 columns[place] = first + c
-                place += 1
-                room[i] -= 1
+                place += (size >= low) & (size <= high)
+            room[i] -= hits
         above[i] += beyond
-        largest[i] = most
         ends[i] = place
 
 
@@ -421,6 +533,7 @@ def layer_statistics(
 def warm_up() -> None:
     """Compile (or load from the cache on disk) every kernel for float32 and float64."""
     from flwr_robust.mixing import Mixer
+    from flwr_robust.sources import Part
 
     for dtype in (np.float32, np.float64):
         block = np.zeros((3, 4), dtype=dtype)
@@ -429,32 +542,18 @@ def warm_up() -> None:
         squared_norms(block, np.zeros(3))
         add_gram(block, np.zeros((3, 3)))
         Mixer(np.eye(3))(block, np.empty((3, 4), dtype=dtype))
-        for row in (block[0], _read_only(block[0])):
-            add_weighted(row, 1.0, np.zeros(4))
-            add_weighted_change(row, row, 1.0, np.zeros(4))
+        add_weighted(block[0], 1.0, np.zeros(4))
+        part = Part(list(block), block[0], np.dtype(dtype))
+        part.read(0, 4, None, block.copy(), 0)
+        part.accumulate(0, 4, np.ones(3), np.zeros(4), None)
         mean_near_median(block, 2, np.empty(4))
         count_signs(block, np.zeros((3, 3), dtype=np.int64))
-        found = np.empty(12, dtype=dtype), np.empty(12, dtype=np.int32), np.empty(3, dtype=np.int64)
-        collect_between(
-            block,
-            0,
-            np.zeros(3),
-            np.zeros(3),
-            np.zeros(3, dtype=np.int64),
-            np.zeros(3),
-            np.zeros(3, dtype=np.int64),
-            *found,
-        )
+        counts = np.zeros(3, dtype=np.int64)
+        places = np.empty(12, dtype=np.int32)
+        collect_between(block, 0, block[:, 0].copy(), block[:, 0].copy(), counts, counts, block.ravel(), places, counts)
         add_rows(block, np.array([0]), np.ones(1), 0, np.zeros(4))
         sparsify(block, 0, np.zeros(3), np.zeros(3), np.zeros(3, dtype=np.int64))
         layer_statistics(block, 0, 1.0, np.zeros((3, 1)), np.zeros((3, 1, 2), dtype=np.int64))
     wide = np.zeros((3, 4))
     add_lp_powers(wide, 3.0, np.zeros((3, 3)), np.zeros((3, 3)))
     add_lp_powers_to(wide, np.zeros(4), 3.0, np.zeros(3), np.zeros(3))
-
-
-def _read_only(values: NDArray[Any]) -> NDArray[Any]:
-    """Return a view as replies have it, which numba tells apart."""
-    view = values.view()
-    view.flags.writeable = False
-    return view

@@ -190,21 +190,22 @@ class BlockReader:
         self.updates, self.rows, self.check = updates, rows, check
         dtype = np.dtype(dtype or updates.dtype)
         count = updates.n if rows is None else len(rows)
-        self._block = np.empty((count, width), updates.dtype)
+        self._count, self._wide = count, count if mixing is None else len(mixing)
+        # Flat, so that blocks of any width lie in one piece.
+        self._block = np.empty(count * width, updates.dtype)
         self._mixer = None if mixing is None else Mixer(mixing)
-        wide = count if mixing is None else len(mixing)
-        self._out = None if mixing is None and dtype == updates.dtype else np.empty((wide, width), dtype)
+        self._out = None if mixing is None and dtype == updates.dtype else np.empty(self._wide * width, dtype)
         self.squares = np.zeros(updates.n)
 
     def __call__(self, start: int, stop: int) -> None:
         """Work on columns ``start:stop``."""
-        block: FloatArray = self._block[:, : stop - start]
+        block = _shaped(self._block, self._count, stop - start)
         self.updates.read(start, stop, block, self.rows)
         if self.check:
             self.add_squares(block)
         with np.errstate(invalid="ignore", over="ignore"):
             if self._out is not None:
-                out = self._out[:, : stop - start]
+                out = _shaped(self._out, self._wide, stop - start)
                 if self._mixer is None:
                     out[:] = block
                 else:
@@ -221,6 +222,10 @@ class BlockReader:
         from flwr_robust import kernels
 
         kernels.squared_norms(block, self.squares)
+
+
+def _shaped(flat: FloatArray, rows: int, columns: int) -> FloatArray:
+    return flat[: rows * columns].reshape(rows, columns)
 
 
 class _Squares(BlockReader):
@@ -258,10 +263,10 @@ class _ScaledGram(_Gram):
     def __init__(self, updates: Updates, width: int, unit: float, centre: int | None) -> None:
         super().__init__(updates, width)
         self.unit, self.centre = unit, centre
-        self.wide = np.empty((updates.n + 1, width))
+        self.wide = np.empty((updates.n + 1) * width)
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
-        wide = self.wide[:, : stop - start]
+        wide = _shaped(self.wide, len(block) + 1, stop - start)
         rows, origin = wide[:-1], wide[-1]
         np.divide(block, self.unit, out=rows)
         origin[:] = 0.0 if self.centre is None else -rows[self.centre]

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating[Any]]
+from flwr_robust.sources import FloatArray as FloatArray
+from flwr_robust.sources import Part
+
 Layers = Sequence[tuple[str, int | Sequence[int]]] | Mapping[str, int | Sequence[int]]
 
 
@@ -106,11 +108,14 @@ class Updates(ABC):
 
         Rows without weight are only read for their squares.
         """
-        chosen = range(self.n) if squares is not None else np.flatnonzero(weights).tolist()
+        from flwr_robust import kernels
+
         block = np.empty((1, stop - start), self.dtype)
-        for row in chosen:
+        for row in range(self.n) if squares is not None else np.flatnonzero(weights).tolist():
             self.read(start, stop, block, [row])
-            _accumulate(block[0], None, row, weights, out, squares)
+            found = kernels.add_weighted(block[0], weights[row], out)
+            if squares is not None:
+                squares[row] += found
 
     @abstractmethod
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
@@ -129,15 +134,26 @@ class DenseUpdates(Updates):
         self.n, self.d = matrix.shape
         self.dtype = np.dtype(np.float64 if matrix.dtype == np.float64 else np.float32)
         self.layers = make_layers(layers, self.d)
+        self._part = Part(list(matrix), None, self.dtype)
 
     def read(self, start: int, stop: int, out: FloatArray, rows: Sequence[int] | None = None) -> None:
         """See `Updates.read`."""
-        block = self.matrix[:, start:stop]
-        out[:, : stop - start] = block if rows is None else block[rows]
+        self._part.read(start, stop, rows, out, 0)
+
+    def accumulate(
+        self,
+        start: int,
+        stop: int,
+        weights: NDArray[np.float64],
+        out: NDArray[np.float64],
+        squares: NDArray[np.float64] | None = None,
+    ) -> None:
+        """See `Updates.accumulate`."""
+        self._part.accumulate(start, stop, weights, out, squares)
 
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
         """See `Updates.take`."""
-        return self.matrix[:, columns].astype(self.dtype)
+        return self.matrix[:, columns].astype(self.dtype, copy=False)
 
     def select(self, rows: Sequence[int]) -> DenseUpdates:
         """See `Updates.select`; the one place that copies rows, for inputs that a rule rejects in part."""
@@ -154,15 +170,26 @@ class RowUpdates(Updates):
         self.n, self.d = len(rows), rows[0].size
         self.dtype = np.dtype(np.float64 if rows[0].dtype == np.float64 else np.float32)
         self.layers = make_layers(layers, self.d)
+        self._part = Part(rows, None, self.dtype)
 
     def read(self, start: int, stop: int, out: FloatArray, rows: Sequence[int] | None = None) -> None:
         """See `Updates.read`."""
-        for position, row in enumerate(range(self.n) if rows is None else rows):
-            out[position, : stop - start] = self.rows[row][start:stop]
+        self._part.read(start, stop, rows, out, 0)
+
+    def accumulate(
+        self,
+        start: int,
+        stop: int,
+        weights: NDArray[np.float64],
+        out: NDArray[np.float64],
+        squares: NDArray[np.float64] | None = None,
+    ) -> None:
+        """See `Updates.accumulate`."""
+        self._part.accumulate(start, stop, weights, out, squares)
 
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
         """See `Updates.take`."""
-        return np.stack([row[columns] for row in self.rows]).astype(self.dtype)
+        return self._part.take(columns)
 
     def select(self, rows: Sequence[int]) -> RowUpdates:
         """See `Updates.select`."""
@@ -230,22 +257,15 @@ class ReplyUpdates(Updates):
         self.d = layers[-1].stop if layers else 0
         double = any(array.dtype == np.float64 for reply in replies[:1] for array in reply)
         self.dtype = np.dtype(np.float64 if double else np.float32)
+        self._parts = [
+            Part([reply[place] for reply in replies], None if model is None else model[place], self.dtype)
+            for place in range(len(layers))
+        ]
 
     def read(self, start: int, stop: int, out: FloatArray, rows: Sequence[int] | None = None) -> None:
-        """See `Updates.read`."""
-        chosen = range(self.n) if rows is None else rows
-        # A hostile reply may hold infinity or NaN: it is found by what the block sums up to.
-        with np.errstate(invalid="ignore", over="ignore"):
-            for layer, first, last, at in pieces(self.layers, start, stop):
-                sent = None if self.model is None else self.model[layer][first:last]
-                for position, row in enumerate(chosen):
-                    values = self.replies[row][layer][first:last]
-                    target = out[position, at : at + last - first]
-                    if sent is None:
-                        target[:] = values
-                    else:
-                        # Without the dtype, half-precision layers would be subtracted in half precision.
-                        np.subtract(values, sent, out=target, dtype=self.dtype)
+        """See `Updates.read`; a hostile infinity or NaN is found by what the block's squares sum up to."""
+        for layer, first, last, at in pieces(self.layers, start, stop):
+            self._parts[layer].read(first, last, rows, out, at)
 
     def accumulate(
         self,
@@ -256,28 +276,16 @@ class ReplyUpdates(Updates):
         squares: NDArray[np.float64] | None = None,
     ) -> None:
         """See `Updates.accumulate`: straight from the replies' bytes, without a copy."""
-        chosen = range(self.n) if squares is not None else np.flatnonzero(weights).tolist()
         for layer, first, last, at in pieces(self.layers, start, stop):
-            sent = None if self.model is None else self._in_dtype(self.model[layer][first:last])
-            target = out[at : at + last - first]
-            for row in chosen:
-                _accumulate(self._in_dtype(self.replies[row][layer][first:last]), sent, row, weights, target, squares)
-
-    def _in_dtype(self, values: FloatArray) -> FloatArray:
-        """Return the values in the updates' dtype: half precision must not be subtracted as such."""
-        return values if values.dtype == self.dtype else values.astype(self.dtype)
+            self._parts[layer].accumulate(first, last, weights, out[at : at + last - first], squares)
 
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
         """See `Updates.take`."""
         taken = np.empty((self.n, len(columns)), self.dtype)
-        with np.errstate(invalid="ignore", over="ignore"):
-            for place, layer in enumerate(self.layers):
-                first, last = np.searchsorted(columns, [layer.start, layer.stop])
-                mine = columns[first:last] - layer.start
-                for row, reply in enumerate(self.replies):
-                    taken[row, first:last] = reply[place][mine]
-                if self.model is not None:
-                    taken[:, first:last] -= self.model[place][mine]
+        for part, layer in zip(self._parts, self.layers, strict=True):
+            first, last = np.searchsorted(columns, [layer.start, layer.stop])
+            if last > first:
+                taken[:, first:last] = part.take(columns[first:last] - layer.start)
         return taken
 
     def select(self, rows: Sequence[int]) -> ReplyUpdates:
@@ -292,6 +300,7 @@ class StackedUpdates(Updates):
         self.updates, self.below = updates, below
         self.n, self.d = updates.n + len(below), updates.d
         self.dtype, self.layers = updates.dtype, updates.layers
+        self._below = Part(below, None, self.dtype)
 
     def read(self, start: int, stop: int, out: FloatArray, rows: Sequence[int] | None = None) -> None:
         """See `Updates.read`."""
@@ -314,9 +323,7 @@ class StackedUpdates(Updates):
         """See `Updates.accumulate`."""
         n = self.updates.n
         self.updates.accumulate(start, stop, weights[:n], out, None if squares is None else squares[:n])
-        for row, vector in enumerate(self.below, start=n):
-            if squares is not None or weights[row]:
-                _accumulate(vector[start:stop], None, row, weights, out, squares)
+        self._below.accumulate(start, stop, weights[n:], out, None if squares is None else squares[n:])
 
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
         """See `Updates.take`."""
@@ -325,22 +332,3 @@ class StackedUpdates(Updates):
     def select(self, rows: Sequence[int]) -> StackedUpdates:
         """See `Updates.select`; the vectors below stay."""
         return StackedUpdates(self.updates.select(rows), self.below)
-
-
-def _accumulate(
-    values: FloatArray,
-    sent: FloatArray | None,
-    row: int,
-    weights: NDArray[np.float64],
-    out: NDArray[np.float64],
-    squares: NDArray[np.float64] | None,
-) -> None:
-    """Add a weighted piece of a row, minus what was sent, to `out`, and its squares to the row's."""
-    from flwr_robust import kernels
-
-    if sent is None:
-        found = kernels.add_weighted(values, weights[row], out)
-    else:
-        found = kernels.add_weighted_change(values, sent, weights[row], out)
-    if squares is not None:
-        squares[row] += found

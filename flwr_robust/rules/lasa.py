@@ -20,7 +20,7 @@ Booleans = NDArray[np.bool_]
 Weights = NDArray[np.float64]
 
 # From so many columns on, edges are bracketed by a sample of them, in runs that share a line of the cache.
-SAMPLE_FROM, SAMPLE_SHARE, SAMPLE_LEAST, SAMPLE_MOST, SAMPLE_RUN = 2**17, 200, 2**12, 2**16, 16
+SAMPLE_FROM, SAMPLE_LEAST, SAMPLE_MOST, SAMPLE_RUN = 2**17, 2**12, 2**17, 16
 # Of a block, at most this share of the columns is collected; of all columns, at most so many times what is expected.
 BLOCK_SHARE, ROOM = 4, 2
 
@@ -142,7 +142,7 @@ def _cut(rows: Rows, keep: int) -> _Cut:
     lower, upper, share = _brackets(rows, keep)
     collector = partial(_Collector, lower=lower, upper=upper, room=int(ROOM * share * rows.d))
     readers = rows.scan(collector, dtype=_dtype(rows))
-    cut.largest = float(np.max([reader.largest for reader in readers]))
+    cut.largest = float(np.max([reader.largest for reader in readers]))  # 0 where it need not be known
     above = np.sum([reader.above for reader in readers], axis=0)
     missed = []
     full = np.any([reader.room < 0 for reader in readers], axis=0)
@@ -175,19 +175,21 @@ def _brackets(rows: Rows, keep: int) -> tuple[Weights, Weights, float]:
 
     And which share of the columns lies between them.
     """
-    count = min(max(rows.d // SAMPLE_SHARE, SAMPLE_LEAST), SAMPLE_MOST)
+    count = min(max(rows.d // (60 if rows.mixed else 20), SAMPLE_LEAST), SAMPLE_MOST)
     spacing = max(rows.d * SAMPLE_RUN // count, SAMPLE_RUN)
     runs = np.arange(0, rows.d - SAMPLE_RUN + 1, spacing)
     columns = (runs[:, None] + np.arange(SAMPLE_RUN)).ravel()
-    sizes = np.abs(rows.take(columns))
-    sizes.sort(axis=1)
+    # Rows that are the updates are taken in their own dtype, which leaves room for a larger sample.
+    sizes = rows.take(columns) if rows.mixed else rows.updates.take(columns)
+    np.abs(sizes, out=sizes)
     share = 1.0 - keep / rows.d
     size = sizes.shape[1]
     # Four standard deviations of a rank, and what columns next to each other have in common.
     width = 4.0 * (share * (1.0 - share) / size) ** 0.5 + 0.002
     low = max(int((share - width) * size), 0)
     high = min(int(np.ceil((share + width) * size)), size - 1)
-    return sizes[:, low].copy(), sizes[:, high].copy(), 2.0 * width
+    sizes.partition((low, high), axis=1)
+    return sizes[:, low].astype(np.float64), sizes[:, high].astype(np.float64), 2.0 * width
 
 
 def _in_order(parts: list[tuple[FloatArray, NDArray[Any]]]) -> tuple[FloatArray, NDArray[Any]]:
@@ -205,8 +207,9 @@ class _Collector(BlockReader):
     ) -> None:
         super().__init__(updates, width, **options)
         count = len(lower)
-        self.lower, self.upper = lower, upper
-        self.above, self.largest = np.zeros(count, dtype=np.int64), np.zeros(count)
+        dtype = options.get("dtype") or updates.dtype
+        self.lower, self.upper = lower.astype(dtype), upper.astype(dtype)
+        self.above, self.largest = np.zeros(count, dtype=np.int64), 0.0
         self._parts: list[tuple[FloatArray, NDArray[Any], NDArray[np.int64]]] = []
         self.room = np.full(count, room, dtype=np.int64)
         self._columns = np.empty(count * (width // BLOCK_SHARE + 1), np.int32 if updates.d < 2**31 else np.int64)
@@ -220,7 +223,9 @@ class _Collector(BlockReader):
         if self._sizes.dtype != block.dtype or not self._sizes.size:
             self._sizes = np.empty(self._columns.size, block.dtype)
         found = (self.room, self._sizes, self._columns, self._ends)
-        kernels.collect_between(block, start, self.lower, self.upper, self.above, self.largest, *found)
+        kernels.collect_between(block, start, self.lower, self.upper, self.above, *found)
+        if self.updates.dtype == np.float64:
+            self.largest = max(self.largest, float(np.abs(block).max(initial=0.0)))
         end = self._ends[-1]
         self._parts.append((self._sizes[:end].copy(), self._columns[:end].copy(), np.append(0, self._ends)))
 
