@@ -444,7 +444,6 @@ def count_signs(block: NDArray[Any], counts: NDArray[np.int64]) -> None:
 @njit(nogil=True, cache=True)
 def collect_between(
     block: NDArray[Any],
-    first: int,
     lower: NDArray[Any],
     upper: NDArray[Any],
     above: NDArray[np.int64],
@@ -455,9 +454,9 @@ def collect_between(
 ) -> None:
     """Write the absolute values of each row within ``lower ... upper`` one after the other, with their columns.
 
-    Row i's are ``sizes[ends[i - 1]:ends[i]]``. Counts those beyond in ``above`` (rows,). The block's first column is
-    `first`. ``room`` (rows,) is how many more a row may write; below zero it had
-    too many, and is given up. The last place of ``sizes`` and ``columns`` is for values that do not count.
+    Row i's are ``sizes[ends[i - 1]:ends[i]]``. Counts those beyond in ``above`` (rows,). ``room`` (rows,) is how many
+    more a row may write; below zero it had too many, and is given up. The last place of ``sizes`` and ``columns`` is
+    for values that do not count.
     """
     place = 0
     for i in range(block.shape[0]):
@@ -482,7 +481,7 @@ def collect_between(
             for c in range(start, stop):
                 size = abs(row[c])
                 sizes[place] = size
-                columns[place] = first + c
+                columns[place] = c
                 place += (size >= low) & (size <= high)
             room[i] -= hits
         above[i] += beyond
@@ -549,8 +548,8 @@ def warm_up() -> None:
         mean_near_median(block, 2, np.empty(4))
         count_signs(block, np.zeros((3, 3), dtype=np.int64))
         counts = np.zeros(3, dtype=np.int64)
-        places = np.empty(12, dtype=np.int32)
-        collect_between(block, 0, block[:, 0].copy(), block[:, 0].copy(), counts, counts, block.ravel(), places, counts)
+        places = np.empty(12, dtype=np.uint16)
+        collect_between(block, block[:, 0].copy(), block[:, 0].copy(), counts, counts, block.ravel(), places, counts)
         add_rows(block, np.array([0]), np.ones(1), 0, np.zeros(4))
         sparsify(block, 0, np.zeros(3), np.zeros(3), np.zeros(3, dtype=np.int64))
         layer_statistics(block, 0, 1.0, np.zeros((3, 1)), np.zeros((3, 1, 2), dtype=np.int64))

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from flwr_robust.updates import Updates
 
 # A block of all rows should stay in a core's share of the last-level cache.
-BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 2 * 2**20
 # Buffers of all threads together, as a share of the replies' own bytes.
 MEMORY_SHARE = 0.04
 MIN_WIDTH, MAX_WIDTH = 64, 16384

@@ -184,8 +184,8 @@ def _brackets(rows: Rows, keep: int) -> tuple[Weights, Weights, float]:
     np.abs(sizes, out=sizes)
     share = 1.0 - keep / rows.d
     size = sizes.shape[1]
-    # Four standard deviations of a rank, and what columns next to each other have in common.
-    width = 4.0 * (share * (1.0 - share) / size) ** 0.5 + 0.002
+    # Three standard deviations of a rank, and what columns next to each other have in common.
+    width = 3.0 * (share * (1.0 - share) / size) ** 0.5 + 0.001
     low = max(int((share - width) * size), 0)
     high = min(int(np.ceil((share + width) * size)), size - 1)
     sizes.partition((low, high), axis=1)
@@ -210,9 +210,10 @@ class _Collector(BlockReader):
         dtype = options.get("dtype") or updates.dtype
         self.lower, self.upper = lower.astype(dtype), upper.astype(dtype)
         self.above, self.largest = np.zeros(count, dtype=np.int64), 0.0
-        self._parts: list[tuple[FloatArray, NDArray[Any], NDArray[np.int64]]] = []
+        self._parts: list[tuple[int, FloatArray, NDArray[Any], NDArray[np.int64]]] = []
         self.room = np.full(count, room, dtype=np.int64)
-        self._columns = np.empty(count * (width // BLOCK_SHARE + 1), np.int32 if updates.d < 2**31 else np.int64)
+        # Columns within the block: two bytes each.
+        self._columns = np.empty(count * (width // BLOCK_SHARE + 1), np.uint16)
         self._ends = np.empty(count, dtype=np.int64)
         self._sizes: FloatArray = np.empty(0)
 
@@ -223,17 +224,17 @@ class _Collector(BlockReader):
         if self._sizes.dtype != block.dtype or not self._sizes.size:
             self._sizes = np.empty(self._columns.size, block.dtype)
         found = (self.room, self._sizes, self._columns, self._ends)
-        kernels.collect_between(block, start, self.lower, self.upper, self.above, *found)
+        kernels.collect_between(block, self.lower, self.upper, self.above, *found)
         if self.updates.dtype == np.float64:
             self.largest = max(self.largest, float(np.abs(block).max(initial=0.0)))
         end = self._ends[-1]
-        self._parts.append((self._sizes[:end].copy(), self._columns[:end].copy(), np.append(0, self._ends)))
+        self._parts.append((start, self._sizes[:end].copy(), self._columns[:end].copy(), np.append(0, self._ends)))
 
     def of_row(self, row: int) -> list[tuple[FloatArray, NDArray[Any]]]:
         """Return a row's values and columns, block by block."""
         return [
-            (sizes[ends[row] : ends[row + 1]], columns[ends[row] : ends[row + 1]])
-            for sizes, columns, ends in self._parts
+            (sizes[ends[row] : ends[row + 1]], start + columns[ends[row] : ends[row + 1]].astype(np.int64))
+            for start, sizes, columns, ends in self._parts
         ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from logging import INFO, WARNING
 from pathlib import Path
@@ -133,6 +134,8 @@ class Gate:
             If the model holds arrays that are neither floats up to 64 bits, integers nor bool.
         """
         if kind == "train":
+            if not _kernels_ready():
+                log(INFO, "Loading compiled kernels; the first time on a machine they are compiled, in some seconds")
             try:
                 self.layout = Layout.of(arrays)
                 self.model = self.layout.read(arrays)
@@ -232,6 +235,12 @@ class Gate:
             len(quarantined),
         )
         return admitted
+
+
+def _kernels_ready() -> bool:
+    """Whether this process has used compiled kernels before."""
+    kernels = sys.modules.get("flwr_robust.kernels")
+    return kernels is not None and bool(kernels.add_gram.signatures or kernels.sort_rows.signatures)
 
 
 def _passes(check: Callable[[int], None], n: int) -> bool:
