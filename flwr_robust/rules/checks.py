@@ -45,3 +45,17 @@ def check_norm_order(p: Any, owner: str) -> float:
     if isinstance(p, int | float | np.integer | np.floating) and not isinstance(p, bool) and p >= 1:
         return float(p)
     raise ValueError(f"{owner} was given p = {p!r}; give the order of an lp norm: a number from 1 to infinity.")
+
+
+def check_threads(threads: Any, owner: str) -> int | None:
+    """Return a number of threads, or None for the default.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number of 1 or more.
+    """
+    whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+    if threads is not None and not (whole and threads >= 1):
+        raise ValueError(f"{owner} was given threads = {threads!r}; give a whole number of 1 or more, or None.")
+    return None if threads is None else int(threads)

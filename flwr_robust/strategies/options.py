@@ -54,9 +54,13 @@ class Options(FedAvgOptions, RecordOptions, total=False):
 
     server_learning_rate : float, default 1.0
         The new model is ``global + server_learning_rate * aggregate``.
+    threads : int, optional
+        Threads that aggregate. By default ``FLWR_ROBUST_THREADS`` from the environment, else the cores that the
+        process may run on. The aggregate is the same up to rounding.
     """
 
     server_learning_rate: float
+    threads: int | None
 
 
 def fedavg_options(options: Options) -> FedAvgOptions:

@@ -18,7 +18,7 @@ from flwr_robust.engine import Aggregate, aggregate
 from flwr_robust.replies import Inbox, Layout, make_array
 from flwr_robust.report import RoundReport
 from flwr_robust.rules.base import Rule
-from flwr_robust.rules.checks import check_f, check_positive, resolve_f
+from flwr_robust.rules.checks import check_f, check_positive, check_threads, resolve_f
 from flwr_robust.rules.theory import kappa
 from flwr_robust.strategies.gate import Gate
 from flwr_robust.strategies.options import MetricsFunction, Options, RecordOptions, fedavg_options
@@ -74,6 +74,7 @@ class RobustStrategy(FedAvg):
         self.rule = rule
         self.num_malicious_nodes = check_f(rule.f if num_malicious_nodes is None else num_malicious_nodes, name)
         self.server_learning_rate = rate
+        self.threads = check_threads(options.get("threads"), name)
         self.gate = Gate().anew(name, cast(RecordOptions, options))
 
     @property
@@ -200,7 +201,7 @@ class RobustStrategy(FedAvg):
         return self._metrics(self.evaluate_metrics_aggr_fn, contents) if contents else None
 
     def _aggregate(self, updates: ReplyUpdates) -> tuple[Aggregate, NDArray[np.float64]]:
-        outcome = aggregate(self.rule, updates)
+        outcome = aggregate(self.rule, updates, self.threads)
         return outcome, outcome.norms
 
     def _new_model(self, aggregated: FloatArray, inbox: Inbox) -> ArrayRecord:

@@ -309,6 +309,7 @@ def test_summary_tells_the_chain_and_warns_of_f_0(caplog):
         (lambda: Krum(num_malicious_nodes=-1), "whole number of rows"),
         (lambda: Median(num_malicious_nodes=0.7), "whole number of rows"),
         (lambda: Median(server_learning_rate=0), "server_learning_rate = 0; give a finite number above 0"),
+        (lambda: Median(threads=0), "threads = 0; give a whole number of 1 or more, or None"),
         (lambda: MultiKrum(m=2, num_nodes_to_select=3), "two names of one number"),
         (lambda: MultiKrum(num_nodes_to_select=0), "m = 0; give a whole number above 0"),
     ],
@@ -450,3 +451,15 @@ def test_a_search_without_end_skips_the_round(monkeypatch, caplog):
     assert arrays is None
     assert metrics["robust/skipped"] == 1
     assert "gave up its exact search" in caplog.text
+
+
+@pytest.mark.parametrize("make", [Mean, LASA, lambda **k: ARC(NNM(TrimmedMean(num_malicious_nodes=2, **k)))])
+def test_the_number_of_threads_changes_nothing_but_rounding(make):
+    rng = np.random.default_rng(0)
+    replies = [reply(node, {"w": rng.standard_normal((300, 401), dtype=np.float32)}) for node in range(7)]
+    results = []
+    for threads in (None, 1, 2, 5):
+        arrays, _ = make(threads=threads).aggregate_train(1, replies)
+        results.append(arrays["w"].numpy())
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], rtol=1e-6, atol=1e-7)
