@@ -142,7 +142,7 @@ class SentModel:
         arrays = {name: dict(content.array_records[name].items()) for name in names}
         for slot in self._slots:
             own = arrays[names[slot.record]].get(slot.key)
-            if own is None or own.shape != slot.shape or not _is_float(own):
+            if own is None or _layout(own)[0] != slot.shape or not _is_float(own):
                 raise UnusableReplyError(f"the reply has no float array {slot.key!r} of shape {slot.shape}")
             arrays[names[slot.record]][slot.key] = _encode(values[slot.columns], own)
         records = {name: _record(of_name) for name, of_name in arrays.items()}
@@ -189,13 +189,25 @@ def _spoiled(array: Array, spoil: Callable[[NDArray[Any]], NDArray[Any] | bytes]
     return Array(replacement)
 
 
-def _is_float(array: Array) -> bool:
-    """Tell whether the declared dtype is one of NumPy's real floating types."""
+def _layout(array: Array) -> tuple[tuple[int, ...], np.dtype[Any] | None]:
+    """Return shape and dtype: as declared, or as found in the bytes of `NumPyClient` projects, which declare none."""
+    if array.dtype == "":
+        try:
+            values = array.numpy()
+        except (TypeError, ValueError, EOFError, OSError):
+            return array.shape, None
+        return values.shape, values.dtype
     try:
-        return np.issubdtype(np.dtype(array.dtype), np.floating)
+        return array.shape, np.dtype(array.dtype)
     except TypeError:
         # A type that NumPy does not know, such as bfloat16.
-        return False
+        return array.shape, None
+
+
+def _is_float(array: Array) -> bool:
+    """Tell whether the dtype is one of NumPy's real floating types."""
+    _, dtype = _layout(array)
+    return dtype is not None and np.issubdtype(dtype, np.floating)
 
 
 def _decode(record: ArrayRecord, slot: Slot) -> Vector:
@@ -215,9 +227,11 @@ def _decode(record: ArrayRecord, slot: Slot) -> Vector:
 
 
 def _encode(values: Vector, like: Array) -> Array:
-    """Return values as an array with another's shape and dtype."""
+    """Return values as an array with another's shape and dtype, which declares them if that one does."""
+    shape, dtype = _layout(like)
     with np.errstate(over="ignore"):
-        return Array(values.astype(like.dtype).reshape(like.shape))
+        made = Array(values.astype(dtype).reshape(shape))
+    return made if like.dtype else Array(dtype="", shape=like.shape, stype=like.stype, data=made.data)
 
 
 def _record(arrays: Arrays) -> ArrayRecord:

@@ -12,7 +12,7 @@ from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 from torch.utils.data import DataLoader, TensorDataset
 
-from clients import MaliciousNumPyClient, PoisonedDataset, mods, poisoned_labels
+from clients import MaliciousNumPyClient, PoisonedDataset, malicious_client_fn, mods, poisoned_labels
 
 W = np.array([[1.0, -2.0]], dtype=np.float32)
 
@@ -163,19 +163,62 @@ def test_numpy_client_label_flip() -> None:
     assert poisoned_labels(2) == 2
 
 
-def test_numpy_client_in_a_flower_app() -> None:
-    def client_fn(context: Context) -> Any:
-        return MaliciousNumPyClient(Trainer(), mods.SignFlip()).to_client()
-
+def fit_through(app: ClientApp, node: int = 7, config: Any = None, **node_config: Any) -> Any:
+    """Send a fit instruction through an app, as Flower does, and return the arrays."""
     from flwr.compat.common.parameter import ndarrays_to_parameters, parameters_to_ndarrays
     from flwr.compat.common.recorddict_compat import fitins_to_recorddict, recorddict_to_fitres
     from flwr.compat.common.typing import FitIns
 
-    fit_ins = FitIns(ndarrays_to_parameters([W, np.array([3])]), {"lr": 0.1})
-    instruction = Message(fitins_to_recorddict(fit_ins, keep_input=True), dst_node_id=7, message_type="train")
-    reply = ClientApp(client_fn)(instruction, context())
-    result = parameters_to_ndarrays(recorddict_to_fitres(reply.content, keep_input=True).parameters)
-    np.testing.assert_array_equal(result[0], W - 0.25)
+    fit_ins = FitIns(ndarrays_to_parameters([W, np.array([3])]), {"lr": 0.1, **(config or {})})
+    instruction = Message(fitins_to_recorddict(fit_ins, keep_input=True), dst_node_id=node, message_type="train")
+    where = Context(run_id=1, node_id=node, node_config=node_config, state=RecordDict(), run_config={})
+    reply = app(instruction, where)
+    return parameters_to_ndarrays(recorddict_to_fitres(reply.content, keep_input=True).parameters)
+
+
+def make_trainer(_: Context) -> Any:
+    return Trainer().to_client()
+
+
+def test_numpy_client_in_a_flower_app() -> None:
+    def client_fn(_: Context) -> Any:
+        return MaliciousNumPyClient(Trainer(), mods.SignFlip()).to_client()
+
+    np.testing.assert_array_equal(fit_through(ClientApp(client_fn))[0], W - 0.25)
+
+
+def test_mods_reach_apps_of_numpy_clients_too() -> None:
+    np.testing.assert_array_equal(fit_through(ClientApp(make_trainer, mods=[mods.SignFlip()]))[0], W - 0.25)
+
+
+def test_client_fn_of_chosen_nodes() -> None:
+    def app() -> ClientApp:
+        malicious = malicious_client_fn(
+            make_trainer, mods.SignFlip(), when=lambda context: int(context.node_config["partition-id"]) < 2
+        )
+        return ClientApp(client_fn=malicious)
+
+    for partition in range(4):
+        expected = W - 0.25 if partition < 2 else W + 0.25
+        np.testing.assert_array_equal(fit_through(app(), **{"partition-id": partition})[0], expected)
+    np.testing.assert_array_equal(
+        fit_through(ClientApp(malicious_client_fn(make_trainer, mods.SignFlip())))[0], W - 0.25
+    )
+
+
+def test_client_fn_draws_anew_for_each_node_and_round() -> None:
+    def noise(node: int, **config: Any) -> Any:
+        app = ClientApp(client_fn=malicious_client_fn(make_trainer, mods.Random(seed=1)))
+        return tuple(fit_through(app, node, config)[0].ravel().tolist())
+
+    assert noise(1, server_round=1) == noise(1, server_round=1)
+    assert len({noise(1, server_round=1), noise(1, server_round=2), noise(2, server_round=1), noise(1)}) == 4
+
+
+def test_client_fn_of_another_kind() -> None:
+    app = malicious_client_fn(lambda _: object(), mods.SignFlip())  # type: ignore[arg-type, return-value]
+    with pytest.raises(ValueError, match="give one that makes a NumPyClient, or use the mod itself"):
+        app(context())
 
 
 def test_numpy_client_offers_what_the_honest_one_offers() -> None:
