@@ -531,7 +531,7 @@ def layer_statistics(
 
 def warm_up() -> None:
     """Compile (or load from the cache on disk) every kernel for float32 and float64."""
-    from flwr_robust.mixing import Mixer
+    from flwr_robust.mixer import Mixer
     from flwr_robust.sources import Part
 
     for dtype in (np.float32, np.float64):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.geometry import Geometry, Matrix, central_row
-from flwr_robust.mixing import Mixer
+from flwr_robust.mixer import Mixer
 from flwr_robust.parallel import for_blocks
 from flwr_robust.updates import FloatArray, Updates
 

@@ -126,49 +126,12 @@ class Updates(ABC):
         """Return these rows alone, still as views."""
 
 
-class DenseUpdates(Updates):
-    """Updates that are an (n, d) NumPy array already."""
+class WholeRows(Updates):
+    """Updates whose rows are one array each."""
 
-    def __init__(self, matrix: FloatArray, layers: Layers | None = None) -> None:
-        self.matrix = matrix
-        self.n, self.d = matrix.shape
-        self.dtype = np.dtype(np.float64 if matrix.dtype == np.float64 else np.float32)
-        self.layers = make_layers(layers, self.d)
-        self._part = Part(list(matrix), None, self.dtype)
-
-    def read(self, start: int, stop: int, out: FloatArray, rows: Sequence[int] | None = None) -> None:
-        """See `Updates.read`."""
-        self._part.read(start, stop, rows, out, 0)
-
-    def accumulate(
-        self,
-        start: int,
-        stop: int,
-        weights: NDArray[np.float64],
-        out: NDArray[np.float64],
-        squares: NDArray[np.float64] | None = None,
-    ) -> None:
-        """See `Updates.accumulate`."""
-        self._part.accumulate(start, stop, weights, out, squares)
-
-    def take(self, columns: NDArray[np.int64]) -> FloatArray:
-        """See `Updates.take`."""
-        return self.matrix[:, columns].astype(self.dtype, copy=False)
-
-    def select(self, rows: Sequence[int]) -> DenseUpdates:
-        """See `Updates.select`; the one place that copies rows, for inputs that a rule rejects in part."""
-        chosen = DenseUpdates(self.matrix[list(rows)])
-        chosen.layers = self.layers
-        return chosen
-
-
-class RowUpdates(Updates):
-    """Updates that are separate 1-D arrays, in the dtype of the first."""
-
-    def __init__(self, rows: Sequence[FloatArray], layers: Layers | None = None) -> None:
-        self.rows = rows
-        self.n, self.d = len(rows), rows[0].size
-        self.dtype = np.dtype(np.float64 if rows[0].dtype == np.float64 else np.float32)
+    def __init__(self, rows: Sequence[FloatArray], d: int, layers: Layers | None) -> None:
+        self.n, self.d = len(rows), d
+        self.dtype = np.dtype(np.float64 if any(row.dtype == np.float64 for row in rows[:1]) else np.float32)
         self.layers = make_layers(layers, self.d)
         self._part = Part(rows, None, self.dtype)
 
@@ -186,6 +149,32 @@ class RowUpdates(Updates):
     ) -> None:
         """See `Updates.accumulate`."""
         self._part.accumulate(start, stop, weights, out, squares)
+
+
+class DenseUpdates(WholeRows):
+    """Updates that are an (n, d) NumPy array already."""
+
+    def __init__(self, matrix: FloatArray, layers: Layers | None = None) -> None:
+        super().__init__(list(matrix), matrix.shape[1], layers)
+        self.matrix = matrix
+
+    def take(self, columns: NDArray[np.int64]) -> FloatArray:
+        """See `Updates.take`."""
+        return self.matrix[:, columns].astype(self.dtype, copy=False)
+
+    def select(self, rows: Sequence[int]) -> DenseUpdates:
+        """See `Updates.select`; the one place that copies rows, for inputs that a rule rejects in part."""
+        chosen = DenseUpdates(self.matrix[list(rows)])
+        chosen.layers = self.layers
+        return chosen
+
+
+class RowUpdates(WholeRows):
+    """Updates that are separate 1-D arrays, in the dtype of the first."""
+
+    def __init__(self, rows: Sequence[FloatArray], layers: Layers | None = None) -> None:
+        super().__init__(rows, rows[0].size, layers)
+        self.rows = rows
 
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
         """See `Updates.take`."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flwr_robust import kernels, rules
-from flwr_robust.mixing import Mixer
+from flwr_robust.mixer import Mixer
 from flwr_robust.rules import lasa
 from flwr_robust.sources import Part
 from tests.rules import references as ref
