@@ -441,7 +441,7 @@ def count_signs(block: NDArray[Any], counts: NDArray[np.int64]) -> None:
         counts[i, 2] += minus
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, fastmath=SUMS)
 def collect_between(
     block: NDArray[Any],
     lower: NDArray[Any],
@@ -465,13 +465,14 @@ def collect_between(
         beyond = 0
         for start in range(0, row.size, RUN):
             stop = min(start + RUN, row.size)
-            hits: Any = np.int32(0)
+            at_least: Any = np.int32(0)
             more: Any = np.int32(0)
             for c in range(start, stop):
                 size = abs(row[c])
-                more += np.int32(size > high)
-                hits += np.int32((size >= low) & (size <= high))
+                at_least += np.int32(1) if size >= low else np.int32(0)
+                more += np.int32(1) if size > high else np.int32(0)
             beyond += more
+            hits = at_least - more
             if hits == 0 or room[i] < 0:
                 continue
             if place + hits >= end:

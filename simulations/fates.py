@@ -164,7 +164,7 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[RunFates], list[str]]:
             runs += read_runs(path)
             continue
         before = len(runs)
-        for file in sorted(path.glob("*.jsonl")):
+        for file in sorted(_files_in(path)):
             try:
                 runs += read_runs(file)
             except ReportError as error:
@@ -175,6 +175,13 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[RunFates], list[str]]:
                 f"{path} holds no runs: give a folder with results of runs or files of a report_path (*.jsonl).{why}"
             )
     return runs, passed_over
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Yield the folder's JSON lines and those of folders below it, but no reports beside their results."""
+    for file in folder.rglob("*.jsonl"):
+        if file.parent == folder or results_of(file) is None:
+            yield file
 
 
 def read_runs(path: Path) -> list[RunFates]:

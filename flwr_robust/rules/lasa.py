@@ -20,7 +20,7 @@ Booleans = NDArray[np.bool_]
 Weights = NDArray[np.float64]
 
 # From so many columns on, edges are bracketed by a sample of them, in runs that share a line of the cache.
-SAMPLE_FROM, SAMPLE_LEAST, SAMPLE_MOST, SAMPLE_RUN = 2**17, 2**12, 2**17, 16
+SAMPLE_FROM, SAMPLE_LEAST, SAMPLE_MOST, SAMPLE_RUN = 2**17, 2**12, 2**16, 16
 # Of a block, at most this share of the columns is collected; of all columns, at most so many times what is expected.
 BLOCK_SHARE, ROOM = 4, 2
 

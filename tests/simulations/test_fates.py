@@ -304,3 +304,12 @@ def test_the_command_refuses_what_is_no_run(tmp_path):
     assert result.exit_code == 1
     assert "nowhere.jsonl cannot be read" in result.output
     assert json.loads(recorded(tmp_path).read_text().splitlines()[0])["partition_of"][str(BIG)] == 2
+
+
+def test_folders_are_searched_to_the_bottom(tmp_path):
+    report = RoundReport(1, "Mean()", 1, 0, {7: NodeReport("accepted", weight=1.0)})
+    for folder in ("one", "one/two", "three"):
+        report.append_to(tmp_path / folder / "run.jsonl")
+    runs, passed_over = find_runs([tmp_path])
+    assert len(runs) == 3
+    assert not passed_over
