@@ -14,6 +14,9 @@ from flwr_robust.rules.coordinatewise import Median
 from flwr_robust.rules.lp_median import lp_median
 from flwr_robust.updates import FloatArray
 
+# Weights of a point near the rows add up to little more than one, in absolute terms.
+FAR = 100.0
+
 
 class GeometricMedian(LinearRule):
     """The point with the least sum of Euclidean distances to the rows.
@@ -100,7 +103,10 @@ def median_weights(squared_distances: Matrix, inner: Matrix, tol: float, max_ite
     max_iterations : int
         Iterations at most.
     """
-    distances = np.sqrt(squared_distances)
+    # Rows that agree up to rounding are one point: the sum of distances has a kink there, not a slope.
+    sizes = inner.diagonal()
+    rounding = 64 * np.finfo(np.float64).eps * (sizes[:, None] + sizes[None, :])
+    distances = np.sqrt(np.where(squared_distances <= rounding, 0.0, squared_distances))
     sums = distances.sum(axis=1)
     medoids = np.flatnonzero(sums <= sums.min() * (1 + 1e-12))
     weights = np.zeros(len(sums))
@@ -192,4 +198,5 @@ def _newton(weights: Weights, inner: Matrix, closeness: Weights) -> Weights:
         # Rows on one line: the sum of distances is not curved along it, so there is no Newton step.
         return weights
     step: Weights = (1.0 + q.sum()) * weights - q
-    return step
+    # Where the sum is nearly straight the step goes far astray, and its distances drown in rounding.
+    return step if np.abs(step).sum() <= FAR else weights

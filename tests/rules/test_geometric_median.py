@@ -65,3 +65,13 @@ def test_far_away_rows_have_bounded_pull(tau):
     found = rules.GeometricMedian()(X)
     assert ref.sum_of_distances(X[5:], found) <= 11 * ref.sum_of_distances(X[5:], X[5:].mean(axis=0))
     assert ref.sum_of_distances(X, found) <= ref.sum_of_distances(X, weiszfeld(X)) * (1 + 1e-10)
+
+
+def test_rows_that_agree_up_to_rounding_are_one_point():
+    """Clipping brings a row onto others but for the last bit, and on a line the sum of distances is straight there."""
+    rng = np.random.default_rng(0)
+    chain = rules.chain(rules.ARC(f=2), rules.GeometricMedian())
+    for _ in range(500):
+        near, far = sorted(np.round(rng.uniform(-10, 10, 2), 3), key=abs)
+        X = np.array([near, near, far, far, near, near, far, far * rng.uniform(1.2, 4), far])[:, None]
+        assert abs(chain(X)[0] - far) <= 1e-6 * abs(far)
