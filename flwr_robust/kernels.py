@@ -147,19 +147,19 @@ def add_gram(block: NDArray[Any], gram: NDArray[np.float64]) -> None:
                     t31 += x3 * y1
                     t32 += x3 * y2
                     t33 += x3 * y3
-                gram[i + 0, j + 0] += t00
-                gram[i + 0, j + 1] += t01
-                gram[i + 0, j + 2] += t02
-                gram[i + 0, j + 3] += t03
-                gram[i + 1, j + 0] += t10
+                gram[i, j] += t00
+                gram[i, j + 1] += t01
+                gram[i, j + 2] += t02
+                gram[i, j + 3] += t03
+                gram[i + 1, j] += t10
                 gram[i + 1, j + 1] += t11
                 gram[i + 1, j + 2] += t12
                 gram[i + 1, j + 3] += t13
-                gram[i + 2, j + 0] += t20
+                gram[i + 2, j] += t20
                 gram[i + 2, j + 1] += t21
                 gram[i + 2, j + 2] += t22
                 gram[i + 2, j + 3] += t23
-                gram[i + 3, j + 0] += t30
+                gram[i + 3, j] += t30
                 gram[i + 3, j + 1] += t31
                 gram[i + 3, j + 2] += t32
                 gram[i + 3, j + 3] += t33
@@ -266,10 +266,7 @@ def weigh_rows(
                     target[c] += weight * value
                     total += value * value
             else:
-                for c in range(width):
-                    value = np.float64(values[c])
-                    target[c] += weight * value
-                    total += value * value
+                total = add_weighted(values, weight, target)
             squares[i] += total
 
 
@@ -513,11 +510,19 @@ def sparsify(
 
 @njit(nogil=True, cache=True, fastmath=SUMS)
 def layer_statistics(
-    block: NDArray[Any], layer: int, scale: float, squares: NDArray[np.float64], signs: NDArray[np.int64]
+    block: NDArray[Any],
+    columns: tuple[int, int],
+    layer: int,
+    scale: float,
+    squares: NDArray[np.float64],
+    signs: NDArray[np.int64],
 ) -> None:
-    """Add sums of scaled squares to ``squares`` (rows, layers), and signs to ``signs`` (rows, layers, plus/minus)."""
+    """Add sums of scaled squares to ``squares`` (rows, layers), and signs to ``signs`` (rows, layers, plus/minus).
+
+    The layer is the columns ``columns[0]:columns[1]`` of the block.
+    """
     for i in range(block.shape[0]):
-        row = block[i]
+        row = block[i, columns[0] : columns[1]]
         total = 0.0
         plus = minus = 0
         for c in range(row.size):
@@ -553,7 +558,7 @@ def warm_up() -> None:
         collect_between(block, block[:, 0].copy(), block[:, 0].copy(), counts, counts, block.ravel(), places, counts)
         add_rows(block, np.array([0]), np.ones(1), 0, np.zeros(4))
         sparsify(block, 0, np.zeros(3), np.zeros(3), np.zeros(3, dtype=np.int64))
-        layer_statistics(block, 0, 1.0, np.zeros((3, 1)), np.zeros((3, 1, 2), dtype=np.int64))
+        layer_statistics(block, (0, 4), 0, 1.0, np.zeros((3, 1)), np.zeros((3, 1, 2), dtype=np.int64))
     wide = np.zeros((3, 4))
     add_lp_powers(wide, 3.0, np.zeros((3, 3)), np.zeros((3, 3)))
     add_lp_powers_to(wide, np.zeros(4), 3.0, np.zeros(3), np.zeros(3))

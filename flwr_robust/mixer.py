@@ -38,6 +38,11 @@ class Mixer:
         used = np.flatnonzero(common).astype(np.int64)
         self._common = (used, common[used])
 
+    @property
+    def rows(self) -> int:
+        """Rows of the result."""
+        return len(self.matrix)
+
     def __call__(self, block: FloatArray, out: NDArray[Any]) -> None:
         """Write ``mixing @ block`` (n, columns) into ``out`` (m, columns)."""
         from flwr_robust import kernels

@@ -93,13 +93,15 @@ def reduce(
 ) -> tuple[FloatArray, NDArray[np.float64]]:
     """Return the (d,) results of a function of columns of ``mixing @ rows``, and squares as `combine` does."""
     vector = np.empty(updates.d, updates.dtype)
-    workers = for_blocks(updates, lambda width: _Reduce(updates, function, mixing, vector, width, check), threads)
+    mixer = None if mixing is None else Mixer(mixing)
+    workers = for_blocks(updates, lambda width: _Reduce(updates, function, mixer, vector, width, check), threads)
     return vector, add_up([worker.squares for worker in workers])
 
 
 def squared_lp_distances(updates: Updates, mixing: Matrix, p: float, threads: int | None = None) -> Matrix:
     """(m, m) squared lp distances of the rows ``mixing @ updates``; one pass."""
-    workers = for_blocks(updates, lambda width: _LpDistances(updates, mixing, p, width), threads)
+    mixer = Mixer(mixing)
+    workers = for_blocks(updates, lambda width: _LpDistances(updates, mixer, p, width), threads)
     scale = np.max([worker.scales for worker in workers], axis=0)
     if np.isinf(p):
         distances = scale
@@ -116,7 +118,8 @@ def squared_lp_distances(updates: Updates, mixing: Matrix, p: float, threads: in
 def mix_rows(updates: Updates, mixing: Matrix, threads: int | None = None) -> FloatArray:
     """Return ``mixing @ rows`` as an (m, d) array: for those who need all rows at once."""
     out = np.empty((len(mixing), updates.d), updates.dtype)
-    for_blocks(updates, lambda width: _Mix(updates, mixing, out, width), threads)
+    mixer = Mixer(mixing)
+    for_blocks(updates, lambda width: _Mix(updates, mixer, out, width), threads)
     return out
 
 
@@ -169,8 +172,8 @@ class BlockReader:
         Columns a block at most.
     rows : sequence of int, optional
         Only these rows.
-    mixing : (m, n) array, optional
-        `use` gets ``mixing @ block``.
+    mixer : Mixer, optional
+        `use` gets the mixed block. Threads may share one.
     dtype : dtype, optional
         Of the mixed block; by default the updates'.
     check : bool
@@ -183,29 +186,29 @@ class BlockReader:
         width: int,
         *,
         rows: Sequence[int] | None = None,
-        mixing: Matrix | None = None,
+        mixer: Mixer | None = None,
         dtype: Any = None,
         check: bool = False,
     ) -> None:
         self.updates, self.rows, self.check = updates, rows, check
         dtype = np.dtype(dtype or updates.dtype)
         count = updates.n if rows is None else len(rows)
-        self._count, self._wide = count, count if mixing is None else len(mixing)
+        self._count, self._wide = count, count if mixer is None else mixer.rows
         # Flat, so that blocks of any width lie in one piece.
         self._block = np.empty(count * width, updates.dtype)
-        self._mixer = None if mixing is None else Mixer(mixing)
-        self._out = None if mixing is None and dtype == updates.dtype else np.empty(self._wide * width, dtype)
+        self._mixer = mixer
+        self._out = None if mixer is None and dtype == updates.dtype else np.empty(self._wide * width, dtype)
         self.squares = np.zeros(updates.n)
 
     def __call__(self, start: int, stop: int) -> None:
         """Work on columns ``start:stop``."""
-        block = _shaped(self._block, self._count, stop - start)
+        block = shaped(self._block, self._count, stop - start)
         self.updates.read(start, stop, block, self.rows)
         if self.check:
             self.add_squares(block)
         with np.errstate(invalid="ignore", over="ignore"):
             if self._out is not None:
-                out = _shaped(self._out, self._wide, stop - start)
+                out = shaped(self._out, self._wide, stop - start)
                 if self._mixer is None:
                     out[:] = block
                 else:
@@ -224,7 +227,8 @@ class BlockReader:
         kernels.squared_norms(block, self.squares)
 
 
-def _shaped(flat: FloatArray, rows: int, columns: int) -> FloatArray:
+def shaped(flat: FloatArray, rows: int, columns: int) -> FloatArray:
+    """Return the beginning of a flat buffer as a block of this size, in one piece."""
     return flat[: rows * columns].reshape(rows, columns)
 
 
@@ -266,7 +270,7 @@ class _ScaledGram(_Gram):
         self.wide = np.empty((updates.n + 1) * width)
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
-        wide = _shaped(self.wide, len(block) + 1, stop - start)
+        wide = shaped(self.wide, len(block) + 1, stop - start)
         rows, origin = wide[:-1], wide[-1]
         np.divide(block, self.unit, out=rows)
         origin[:] = 0.0 if self.centre is None else -rows[self.centre]
@@ -275,10 +279,10 @@ class _ScaledGram(_Gram):
 
 
 class _LpDistances(BlockReader):
-    def __init__(self, updates: Updates, mixing: Matrix, p: float, width: int) -> None:
-        super().__init__(updates, width, mixing=mixing, dtype=np.float64)
+    def __init__(self, updates: Updates, mixer: Mixer, p: float, width: int) -> None:
+        super().__init__(updates, width, mixer=mixer, dtype=np.float64)
         self.p = p
-        self.scales = np.zeros((len(mixing), len(mixing)))
+        self.scales = np.zeros((mixer.rows, mixer.rows))
         self.sums = np.zeros_like(self.scales)
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
@@ -288,8 +292,8 @@ class _LpDistances(BlockReader):
 
 
 class _Mix(BlockReader):
-    def __init__(self, updates: Updates, mixing: Matrix, out: FloatArray, width: int) -> None:
-        super().__init__(updates, width, mixing=mixing, dtype=np.float64)
+    def __init__(self, updates: Updates, mixer: Mixer, out: FloatArray, width: int) -> None:
+        super().__init__(updates, width, mixer=mixer, dtype=np.float64)
         self.out = out
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
@@ -319,12 +323,12 @@ class _Reduce(BlockReader):
         self,
         updates: Updates,
         function: ColumnFunction,
-        mixing: Matrix | None,
+        mixer: Mixer | None,
         vector: FloatArray,
         width: int,
         check: bool,
     ) -> None:
-        super().__init__(updates, width, mixing=mixing, check=check)
+        super().__init__(updates, width, mixer=mixer, check=check)
         self.function, self.vector = function, vector
         self.result = np.empty(width)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.geometry import Geometry, Matrix
+from flwr_robust.mixer import Mixer
 from flwr_robust.parallel import for_blocks
 from flwr_robust.passes import (
     BlockReader,
@@ -144,15 +145,16 @@ class Rows:
         ----------
         make : callable
             A subclass of `BlockReader`, or a function that passes its arguments on to one: called as
-            ``make(updates, width, mixing=..., dtype=..., check=...)``. Its `use` gets blocks of the m rows.
+            ``make(updates, width, mixer=..., dtype=..., check=...)``. Its `use` gets blocks of the m rows.
         dtype : type, optional
             Of the blocks; by default the updates'.
         columns : (start, stop), optional
             Only these columns.
         """
+        mixer = Mixer(self.geometry.mixing) if self.mixed else None
         workers = for_blocks(
             self.updates,
-            lambda width: make(self.updates, width, mixing=self._mixing, dtype=dtype, check=self._unchecked),
+            lambda width: make(self.updates, width, mixer=mixer, dtype=dtype, check=self._unchecked),
             self.threads,
             columns,
         )

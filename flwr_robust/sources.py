@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
-Addresses = NDArray[np.uint64]
 
 
 class Part:

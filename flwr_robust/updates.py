@@ -129,9 +129,9 @@ class Updates(ABC):
 class WholeRows(Updates):
     """Updates whose rows are one array each."""
 
-    def __init__(self, rows: Sequence[FloatArray], d: int, layers: Layers | None) -> None:
+    def __init__(self, rows: Sequence[FloatArray], d: int, dtype: np.dtype[Any], layers: Layers | None) -> None:
         self.n, self.d = len(rows), d
-        self.dtype = np.dtype(np.float64 if any(row.dtype == np.float64 for row in rows[:1]) else np.float32)
+        self.dtype = np.dtype(np.float64 if dtype == np.float64 else np.float32)
         self.layers = make_layers(layers, self.d)
         self._part = Part(rows, None, self.dtype)
 
@@ -155,7 +155,7 @@ class DenseUpdates(WholeRows):
     """Updates that are an (n, d) NumPy array already."""
 
     def __init__(self, matrix: FloatArray, layers: Layers | None = None) -> None:
-        super().__init__(list(matrix), matrix.shape[1], layers)
+        super().__init__(list(matrix), matrix.shape[1], matrix.dtype, layers)
         self.matrix = matrix
 
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
@@ -173,7 +173,7 @@ class RowUpdates(WholeRows):
     """Updates that are separate 1-D arrays, in the dtype of the first."""
 
     def __init__(self, rows: Sequence[FloatArray], layers: Layers | None = None) -> None:
-        super().__init__(rows, rows[0].size, layers)
+        super().__init__(rows, rows[0].size, rows[0].dtype, layers)
         self.rows = rows
 
     def take(self, columns: NDArray[np.int64]) -> FloatArray:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from flwr_robust.engine import plan
 from flwr_robust.geometry import Geometry, Matrix
+from flwr_robust.mixer import Mixer
 from flwr_robust.parallel import for_blocks
-from flwr_robust.passes import BlockReader, add_up, measure, squared_lp_distances
+from flwr_robust.passes import BlockReader, add_up, measure, shaped, squared_lp_distances
 from flwr_robust.rules.base import CoordinateRule, GaveUpError, LinearRule, Rule, Trace, Weights
 from flwr_robust.updates import FloatArray, Updates
 
@@ -124,14 +125,17 @@ class _Reductions(BlockReader):
     ) -> None:
         super().__init__(points, width)
         self.target = target
-        self.reduced = [(rule, mixing.astype(points.dtype), f) for _, rule, mixing, f in reduced]
+        self.reduced = [(rule, Mixer(mixing), f) for _, rule, mixing, f in reduced]
+        self.mixed = np.empty(max(len(mixing) for _, _, mixing, _ in reduced) * width, points.dtype)
         self.squares, self.products = np.zeros(len(reduced)), np.zeros(len(reduced))
         self.result = np.empty(width)
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
         result = self.result[: stop - start]
         aim = self.target @ block
-        for k, (rule, mixing, f) in enumerate(self.reduced):
-            rule.reduce(mixing @ block, f, result)
+        for k, (rule, mixer, f) in enumerate(self.reduced):
+            mixed = shaped(self.mixed, mixer.rows, stop - start)
+            mixer(block, mixed)
+            rule.reduce(mixed, f, result)
             self.squares[k] += float(np.square(result - aim).sum())
             self.products[k] += float(result @ aim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -144,16 +145,14 @@ def _cut(rows: Rows, keep: int) -> _Cut:
     readers = rows.scan(collector, dtype=_dtype(rows))
     cut.largest = float(np.max([reader.largest for reader in readers]))  # 0 where it need not be known
     above = np.sum([reader.above for reader in readers], axis=0)
-    missed = []
     full = np.any([reader.room < 0 for reader in readers], axis=0)
-    for row in range(rows.count):
-        if full[row]:
-            missed.append(row)
-            continue
-        sizes, columns = _in_order([part for reader in readers for part in reader.of_row(row)])
-        if not cut.find(row, sizes, columns, keep - int(above[row]), slack):
-            missed.append(row)
-    del readers
+    collected = sorted((part for reader in readers for part in reader.collected), key=lambda part: part.start)
+    missed = [
+        row
+        for row in range(rows.count)
+        if full[row] or not cut.find(row, *_of_row(collected, row), keep - int(above[row]), slack)
+    ]
+    del readers, collected
     return _cut_one_by_one(rows, missed, cut, keep, slack)
 
 
@@ -192,11 +191,21 @@ def _brackets(rows: Rows, keep: int) -> tuple[Weights, Weights, float]:
     return sizes[:, low].astype(np.float64), sizes[:, high].astype(np.float64), 2.0 * width
 
 
-def _in_order(parts: list[tuple[FloatArray, NDArray[Any]]]) -> tuple[FloatArray, NDArray[Any]]:
-    """Return what the threads collected of a row, in the order of the columns."""
-    columns = np.concatenate([columns for _, columns in parts])
-    order = np.argsort(columns, kind="stable")
-    return np.concatenate([sizes for sizes, _ in parts])[order], columns[order]
+@dataclass
+class _Collected:
+    """Values of a block, row by row: row i's are at ``ends[i]:ends[i + 1]``, with their columns within the block."""
+
+    start: int
+    sizes: FloatArray
+    columns: NDArray[np.uint16]
+    ends: NDArray[np.int64]
+
+
+def _of_row(collected: list[_Collected], row: int) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Return a row's values and their columns, of blocks in order."""
+    places = [(part, slice(part.ends[row], part.ends[row + 1])) for part in collected]
+    columns = [part.start + part.columns[place].astype(np.int64) for part, place in places]
+    return np.concatenate([part.sizes[place] for part, place in places]), np.concatenate(columns)
 
 
 class _Collector(BlockReader):
@@ -210,32 +219,24 @@ class _Collector(BlockReader):
         dtype = options.get("dtype") or updates.dtype
         self.lower, self.upper = lower.astype(dtype), upper.astype(dtype)
         self.above, self.largest = np.zeros(count, dtype=np.int64), 0.0
-        self._parts: list[tuple[int, FloatArray, NDArray[Any], NDArray[np.int64]]] = []
+        self.collected: list[_Collected] = []
         self.room = np.full(count, room, dtype=np.int64)
         # Columns within the block: two bytes each.
         self._columns = np.empty(count * (width // BLOCK_SHARE + 1), np.uint16)
+        self._sizes = np.empty(self._columns.size, dtype)
         self._ends = np.empty(count, dtype=np.int64)
-        self._sizes: FloatArray = np.empty(0)
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
         """See `BlockReader.use`."""
         from flwr_robust import kernels
 
-        if self._sizes.dtype != block.dtype or not self._sizes.size:
-            self._sizes = np.empty(self._columns.size, block.dtype)
         found = (self.room, self._sizes, self._columns, self._ends)
         kernels.collect_between(block, self.lower, self.upper, self.above, *found)
         if self.updates.dtype == np.float64:
             self.largest = max(self.largest, float(np.abs(block).max(initial=0.0)))
         end = self._ends[-1]
-        self._parts.append((start, self._sizes[:end].copy(), self._columns[:end].copy(), np.append(0, self._ends)))
-
-    def of_row(self, row: int) -> list[tuple[FloatArray, NDArray[Any]]]:
-        """Return a row's values and columns, block by block."""
-        return [
-            (sizes[ends[row] : ends[row + 1]], start + columns[ends[row] : ends[row + 1]].astype(np.int64))
-            for start, sizes, columns, ends in self._parts
-        ]
+        ends = np.append(0, self._ends)
+        self.collected.append(_Collected(start, self._sizes[:end].copy(), self._columns[:end].copy(), ends))
 
 
 def _statistics(rows: Rows, cut: _Cut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -281,8 +282,8 @@ class _Statistics(BlockReader):
 
         self.cut.apply(block, start)
         for layer, first, last, at in pieces(self.layers, start, stop):
-            part = block[:, at : at + last - first]
-            kernels.layer_statistics(part, layer, self.scale, self.layer_squares, self.signs)
+            columns = (at, at + last - first)
+            kernels.layer_statistics(block, columns, layer, self.scale, self.layer_squares, self.signs)
 
 
 class _Average(BlockReader):
@@ -308,11 +309,11 @@ class _Average(BlockReader):
 
         self.cut.apply(block, start)
         for layer, first, last, at in pieces(self.layers, start, stop):
-            part, passed = block[:, at : at + last - first], self.passed[:, layer]
+            passed = self.passed[:, layer]
             result = np.zeros(last - first)
             if passed.any():
                 which = np.flatnonzero(passed)
                 kernels.add_rows(block, which, np.full(len(which), 1.0 / len(which)), at, result)
             else:
-                Median().reduce(np.ascontiguousarray(part), 0, result)
+                Median().reduce(np.ascontiguousarray(block[:, at : at + last - first]), 0, result)
             self.vector[start + at : start + at + last - first] = result
