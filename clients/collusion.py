@@ -81,23 +81,21 @@ class Collusion:
 
         All others are the same objects. `watch` tells which of the honest nodes the malicious ones see.
         """
-        origins = [_origin(reply, instructions) for reply in replies]
-        attackers = [i for i, origin in enumerate(origins) if origin is not None and origin.node in malicious]
         corrupted: list[Message | None] = list(replies)
+        answers = [(index, _origin(reply, instructions), reply) for index, reply in enumerate(replies)]
+        known = [(index, origin, reply) for index, origin, reply in answers if origin is not None]
+        attackers = [index for index, origin, _ in known if origin.node in malicious]
+        if not attackers:
+            return corrupted
         if not self.attack.makes_updates:
             for index in attackers:
                 corrupted[index] = self._spoil(replies[index])
             return corrupted
-        if not attackers:
-            return corrupted
-        honest = [
-            (origin, reply)
-            for origin, reply in zip(origins, replies, strict=True)
-            if origin is not None and origin.node not in malicious
-        ]
-        own = [(_known(origins[index]), replies[index]) for index in attackers]
-        for index, forged in zip(attackers, self._forge(own, _usable(honest, own[0][0].sent.size), watch), strict=True):
-            corrupted[index] = forged
+        own = [(origin, reply) for _, origin, reply in known if origin.node in malicious]
+        honest = [(origin, reply) for _, origin, reply in known if origin.node not in malicious]
+        forged = self._forge(own, _usable(honest, own[0][0].sent.size), watch)
+        for index, reply in zip(attackers, forged, strict=True):
+            corrupted[index] = reply
         return corrupted
 
     def _spoil(self, reply: Message) -> Message | None:
@@ -185,11 +183,6 @@ class _Usable:
     node: int
     update: Vector
     content: RecordDict
-
-
-def _known(origin: Instruction | None) -> Instruction:
-    assert origin is not None
-    return origin
 
 
 def _usable(rows: Iterable[tuple[Instruction, Message]], size: int) -> list[_Usable]:

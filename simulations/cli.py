@@ -68,8 +68,7 @@ def demo(
     try:
         run_demo(out, rounds, console)
     except SessionError as error:
-        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        raise _failed(console, f"Error: {error}") from error
 
 
 @app.command()
@@ -97,8 +96,7 @@ def report(
     try:
         draw(paths, out, console)
     except ReportError as error:
-        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        raise _failed(console, f"Error: {error}") from error
 
 
 @app.command()
@@ -156,8 +154,7 @@ def bench(
     try:
         run_bench(options, console)
     except BenchError as error:
-        console.print(f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+        raise _failed(console, f"Error: {error}") from error
 
 
 def _require_simulation_packages(console: Console) -> None:
@@ -169,8 +166,7 @@ def _require(packages: Sequence[str], purpose: str, console: Console) -> None:
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         needed = f"{', '.join(missing)} cannot be imported, but {purpose} need it: {SIMULATION_EXTRA}"
-        console.print(needed, style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1)
+        raise _failed(console, needed)
 
 
 def main() -> None:
@@ -180,3 +176,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def _failed(console: Console, why: str) -> typer.Exit:
+    """Say why a command failed, and return what ends it."""
+    console.print(why, style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(1)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
 from clients.attacks import LabelPoison
+from clients.wire import is_train
 from simulations import training
 from simulations.components import FAULTS, build_attack, fault_mod, poisons_data
 from simulations.config import RunConfig
@@ -61,10 +62,10 @@ def run_partitions(config: RunConfig, num_nodes: int) -> tuple[npt.NDArray[np.in
 
 def use_faults(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """Let a malicious node be at fault, as a mod: where ``attack = "faults"``."""
-    if MessageType.TRAIN not in str(message.metadata.message_type):
+    if not is_train(message) or _order(message)["attack"] != FAULTS:
         return call_next(message, context)
     node = Node.of(message, context)
-    if not node.malicious or node.config.attack != FAULTS:
+    if not node.malicious:
         return call_next(message, context)
     place = node.partition_id - (node.num_nodes - node.config.num_malicious)
     faulty: Message = fault_mod(place)(message, context, call_next)

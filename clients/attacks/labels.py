@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,7 +34,7 @@ class LabelPoison(Attack):
 
     probability: float
     seed: int | None
-    _draws: list[np.random.Generator]
+    _generator: np.random.Generator
 
     knows = "data"
     makes_updates = False
@@ -49,7 +49,8 @@ class LabelPoison(Attack):
 
     def reset(self) -> None:
         """Start the draws of `flip` again from the seed."""
-        self._draws[:] = [np.random.default_rng(self.seed)]
+        # Subclasses are frozen: their parameters are, not where their draws stand.
+        object.__setattr__(self, "_generator", np.random.default_rng(self.seed))
 
     def craft(self, sight: Sight) -> Matrix:
         """Raise TypeError: there are no updates to compute."""
@@ -83,7 +84,7 @@ class LabelPoison(Attack):
         ValueError
             If a label is no whole number or out of range, or scores are missing or do not fit.
         """
-        flipped: Labels = self._apply(labels, scores, lambda shape: self._draws[0].random(shape) < self.probability)
+        flipped: Labels = self._apply(labels, scores, lambda shape: self._generator.random(shape) < self.probability)
         return flipped
 
     def flip_all(self, labels: Labels, scores: Any = None) -> Labels:
@@ -141,8 +142,6 @@ class LabelFlip(LabelPoison):
     probability: float = 1.0
     seed: int | None = None
 
-    _draws: list[np.random.Generator] = field(default_factory=list, init=False, repr=False, compare=False)
-
     def __post_init__(self) -> None:
         """Check the parameters."""
         whole = isinstance(self.num_classes, int | np.integer) and not isinstance(self.num_classes, bool)
@@ -180,8 +179,6 @@ class DynamicLabelFlip(LabelPoison):
 
     probability: float = 1.0
     seed: int | None = None
-
-    _draws: list[np.random.Generator] = field(default_factory=list, init=False, repr=False, compare=False)
 
     needs_scores = True
 

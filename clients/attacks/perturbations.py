@@ -58,19 +58,12 @@ class Perturbation(Attack):
         return -sight.mean / length if length > 0 else -sight.mean
 
     @abstractmethod
-    def gamma(self, sight: Sight, direction: Vector) -> float | None:
-        """Return the factor of the direction, or None where none keeps the bound."""
+    def update(self, sight: Sight, direction: Vector) -> Vector:
+        """Return the (d,) update, given p."""
 
     def craft(self, sight: Sight) -> Matrix:
         """See `Attack.craft`."""
-        direction = self.towards(sight)
-        gamma = self.gamma(sight, direction)
-        update = self.retreat(sight) if gamma is None else sight.mean + gamma * direction
-        return repeat(update, sight.f, sight.honest)
-
-    def retreat(self, sight: Sight) -> Vector:
-        """Return what is sent where no gamma keeps the bound."""
-        return sight.mean
+        return repeat(self.update(sight, self.towards(sight)), sight.f, sight.honest)
 
 
 @dataclass(frozen=True)
@@ -87,10 +80,11 @@ class MinMax(Perturbation):
 
     direction: str = "std"
 
-    def gamma(self, sight: Sight, direction: Vector) -> float | None:
-        """See `Perturbation.gamma`."""
+    def update(self, sight: Sight, direction: Vector) -> Vector:
+        """See `Perturbation.update`; the mean itself always keeps this bound, but for rounding."""
         line = Line(sight, direction)
-        return line.largest(lambda distances: distances.max(), float(line.between.max()))
+        gamma = line.largest(lambda distances: distances.max(), float(line.between.max()))
+        return sight.mean + (gamma or 0.0) * direction
 
 
 @dataclass(frozen=True)
@@ -118,17 +112,15 @@ class MinSum(Perturbation):
         if not isinstance(self.stealthy, bool):
             raise ValueError(f"MinSum was given stealthy = {self.stealthy!r}; give True or False.")
 
-    def gamma(self, sight: Sight, direction: Vector) -> float | None:
-        """See `Perturbation.gamma`."""
+    def update(self, sight: Sight, direction: Vector) -> Vector:
+        """See `Perturbation.update`."""
         line = Line(sight, direction)
         totals = line.between.sum(axis=1)
-        return line.largest(lambda distances: distances.sum(), float(totals.min() if self.stealthy else totals.max()))
-
-    def retreat(self, sight: Sight) -> Vector:
-        """See `Perturbation.retreat`."""
-        totals = Line(sight, np.zeros_like(sight.mean)).between.sum(axis=1)
-        innermost: Vector = sight.known[int(np.argmin(totals))].astype(np.float64)
-        return innermost
+        gamma = line.largest(lambda distances: distances.sum(), float(totals.min() if self.stealthy else totals.max()))
+        if gamma is not None:
+            return sight.mean + gamma * direction
+        # Of the other bound the mean can only fall short by rounding.
+        return sight.known[int(np.argmin(totals))].astype(np.float64) if self.stealthy else sight.mean
 
 
 class Line:
@@ -199,8 +191,12 @@ class TailoredTrimmedMean(Perturbation):
         if self.f is not None:
             check_count(self.f, "TailoredTrimmedMean", "the whole number of values to trim at either end")
 
+    def update(self, sight: Sight, direction: Vector) -> Vector:
+        """See `Perturbation.update`."""
+        return sight.mean + self.gamma(sight, direction) * direction
+
     def gamma(self, sight: Sight, direction: Vector) -> float:
-        """See `Perturbation.gamma`: by doubling, then in smaller steps around the best."""
+        """Return the factor that does most damage: by doubling, then in smaller steps around the best."""
         from flwr_robust import rules
 
         rule = rules.TrimmedMean(f=sight.f if self.f is None else int(self.f))

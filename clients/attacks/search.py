@@ -94,9 +94,9 @@ def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule:
     from flwr_robust import rules
     from flwr_robust.whatif import can_plan
 
-    chain, layers = (rule.func, rule.keywords.get("layers")) if isinstance(rule, partial) else (rule, None)
+    chain, options = bare(rule)
     if isinstance(chain, rules.Rule) and can_plan(chain):
-        found, refusal = _planned(sight, direction, factors, chain, start, layers)
+        found, refusal = _planned(sight, direction, factors, chain, start, options.get("layers"))
     else:
         found, refusal = _tried(sight, direction, factors, rule, start)
     if np.isnan(found.errors).all():
@@ -105,6 +105,11 @@ def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule:
             f"malicious rows ({refusal}); give a rule that accepts so many rows, and finite factors."
         )
     return found
+
+
+def bare(rule: Rule) -> tuple[Rule, dict[str, Any]]:
+    """Return a rule that is called as such, and the keywords that it was to be called with, such as layers."""
+    return (rule.func, rule.keywords) if isinstance(rule, partial) else (rule, {})
 
 
 def _planned(

@@ -69,11 +69,10 @@ class Sight:
     @cached_property
     def honest_sum(self) -> Vector:
         """(d,) sum of all honest updates, as far as it can be known."""
-        return (
-            column_means(self.honest) * len(self.honest) + self.unseen * self.mean
-            if len(self.honest)
-            else (self.unseen * self.mean)
-        )
+        if not self.unseen:
+            return self.mean * len(self.honest)
+        guessed = self.unseen * self.mean
+        return guessed + column_means(self.honest) * len(self.honest) if len(self.honest) else guessed
 
     @property
     def own(self) -> Matrix:

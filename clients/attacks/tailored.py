@@ -12,7 +12,7 @@ import numpy as np
 from clients.attacks.base import Attack, check_number
 from clients.attacks.moments import Matrix, Vector
 from clients.attacks.noise import Drawing
-from clients.attacks.search import SearchError, try_factors
+from clients.attacks.search import SearchError, bare, try_factors
 from clients.attacks.shifts import check_factors
 from clients.attacks.sight import Rule, Sight, repeat
 
@@ -158,7 +158,8 @@ def _pool_of(rule: Rule, n: int) -> Sequence[Rule]:
     """Return the rules that the server may draw for n rows: of a MixTailor its pool, else the rule alone."""
     from flwr_robust.rules import MixTailor, chain
 
-    mixed: Any = rule.func if isinstance(rule, partial) else rule
+    bare_rule, options = bare(rule)
+    mixed: Any = bare_rule
     last = getattr(mixed, "last", None)
     if not isinstance(last, MixTailor):
         return (rule,)
@@ -166,7 +167,7 @@ def _pool_of(rule: Rule, n: int) -> Sequence[Rule]:
     for stage in mixed.stages:
         rows = stage.rows_after(rows, stage.resolve_f(n))
     drawn = [chain(*mixed.stages, candidate) for candidate in last.candidates(n, rows)]
-    return [partial(one, **rule.keywords) for one in drawn] if isinstance(rule, partial) else drawn
+    return [partial(one, **options) for one in drawn] if options else drawn
 
 
 def _sorted_by_cost(pool: Sequence[Rule]) -> tuple[list[Rule], list[Rule]]:
@@ -177,7 +178,7 @@ def _sorted_by_cost(pool: Sequence[Rule]) -> tuple[list[Rule], list[Rule]]:
     at_once: list[Rule] = []
     one_by_one: list[Rule] = []
     for rule in pool:
-        chain = rule.func if isinstance(rule, partial) else rule
+        chain, _ = bare(rule)
         planned = isinstance(chain, rules.Rule) and can_plan(chain) and getattr(chain.last, "norm_order", 2) == 2
         (at_once if planned else one_by_one).append(rule)
     return at_once, one_by_one

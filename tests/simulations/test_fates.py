@@ -6,7 +6,6 @@ import json
 import random
 from pathlib import Path
 
-import matplotlib.figure
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -211,19 +210,6 @@ def test_paths_without_runs_are_refused_with_a_reason(tmp_path):
     reports_path(results).unlink()
     with pytest.raises(ReportError, match="has no reports beside it"):
         find_runs([results])
-
-
-@pytest.fixture
-def figures(monkeypatch):
-    kept = []
-    save = matplotlib.figure.Figure.savefig
-
-    def keep(figure, *given, **options):
-        kept.append(figure)
-        save(figure, *given, **options)
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
-    return kept
 
 
 def drawn_colours(figure):
