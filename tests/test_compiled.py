@@ -154,3 +154,9 @@ def test_brackets_that_miss_or_overflow_are_made_up_for():
     X = np.vstack([X, np.where(np.arange(2000) % 16 < 8, 1e-3, rng.standard_normal(2000))])
     expected = ref.lasa(X, [2000], 0.4, 2.0, 1.0)
     assert_close(rules.LASA(0.4)(X, layers=[("w", 2000)]), expected, X)
+
+
+def test_all_loops_can_be_compiled_beforehand():
+    kernels.warm_up()
+    loops = [getattr(kernels, name) for name in kernels.__all__]
+    assert all(loop.signatures for loop in loops if hasattr(loop, "signatures"))
