@@ -1,0 +1,62 @@
+"""What is legal, told by NumPy's own reader: it shares no code with the package."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from warnings import catch_warnings, simplefilter
+
+import numpy as np
+from flwr.app import Array, Message
+from numpy.lib import format as npy
+
+from tests.strategies.hostile.node import FLOATS, LARGEST, STYPE, Arrays
+
+
+def decoded(message: object, model: Arrays, sent: bool) -> Arrays | None:
+    """The arrays of a reply, by NumPy's own reader; None if they cannot be used.
+
+    Parameters
+    ----------
+    message : object
+        A reply, or what arrived in its place.
+    model : dict of arrays
+        What the arrays must look like.
+    sent : bool
+        Whether the model was sent, so that the update is the difference from it.
+    """
+    if not isinstance(message, Message) or message.has_error() or not message.has_content():
+        return None
+    records = list(message.content.array_records.values())
+    if len(records) != 1 or set(records[0]) != set(model):
+        return None
+    found = {name: _read(records[0][name], value) for name, value in model.items()}
+    if any(value is None for value in found.values()):
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        row = np.concatenate([np.ravel(found[n] - model[n] if sent else found[n]) for n in model if n in FLOATS])
+        return found if np.linalg.norm(row.astype(np.float64)) <= LARGEST else None
+
+
+def _read(array: Array, like: np.ndarray) -> np.ndarray | None:
+    if (array.dtype, array.shape, array.stype) != (str(like.dtype), like.shape, STYPE):
+        return None
+    return _read_npy(array.data, like.shape, like.dtype)
+
+
+@lru_cache(maxsize=512)
+def _read_npy(data: bytes, expected_shape: tuple[int, ...], expected_dtype: np.dtype) -> np.ndarray | None:
+    stream = io.BytesIO(data)
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0, (3, 0): npy.read_array_header_2_0}
+    try:
+        with catch_warnings():
+            simplefilter("ignore")
+            # The header comes first: NumPy would make room for all that it declares.
+            shape, _, dtype = readers[npy.read_magic(stream)](stream)
+            if (shape, dtype) != (expected_shape, expected_dtype):
+                return None
+            stream.seek(0)
+            value = npy.read_array(stream, allow_pickle=False)
+    except Exception:
+        return None
+    return value if stream.read() == b"" else None
