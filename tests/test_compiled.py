@@ -7,7 +7,7 @@ import pytest
 
 from flwr_robust import kernels, rules
 from flwr_robust.mixer import Mixer
-from flwr_robust.rules import lasa
+from flwr_robust.rules import lasa_survey
 from flwr_robust.sources import Part
 from tests.rules import references as ref
 from tests.rules.data import KINDS, assert_close, matrix
@@ -127,13 +127,13 @@ def test_mean_near_median(dtype, rows, keep):
 @pytest.fixture
 def bracketed(monkeypatch):
     """Let LASA find edges by brackets in small models too."""
-    monkeypatch.setattr(lasa, "SAMPLE_FROM", 64)
-    monkeypatch.setattr(lasa, "SAMPLE_LEAST", 32)
+    monkeypatch.setattr(lasa_survey, "SAMPLE_FROM", 64)
+    monkeypatch.setattr(lasa_survey, "SAMPLE_LEAST", 32)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.9])
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.3, 0.9])
 def test_lasa_by_brackets(kind, dtype, sparsity, request):
     sizes = [300, 1, 64, 1000]
     X = matrix(kind, 8, sum(sizes), seed=1, dtype=dtype)
@@ -154,6 +154,19 @@ def test_brackets_that_miss_or_overflow_are_made_up_for():
     X = np.vstack([X, np.where(np.arange(2000) % 16 < 8, 1e-3, rng.standard_normal(2000))])
     expected = ref.lasa(X, [2000], 0.4, 2.0, 1.0)
     assert_close(rules.LASA(0.4)(X, layers=[("w", 2000)]), expected, X)
+
+
+@pytest.mark.usefixtures("bracketed")
+@pytest.mark.parametrize("size", [1e160, 1e-200, 1e300])
+def test_squares_stay_within_float64_where_the_sample_shows_nothing_of_the_largest(size):
+    rng = np.random.default_rng(4)
+    # The sample's first run of columns is 0 to 15, and it never sees the last column.
+    X = np.where(np.arange(2000) < 1999, rng.standard_normal((5, 2000)), size * rng.standard_normal((5, 1)))
+    if size < 1:
+        X[:, :1999] = 0.0
+    layers, sizes = [("a", 1000), ("b", 1000)], [1000, 1000]
+    scaled = X / np.abs(X).max()
+    assert_close(rules.LASA(0.4)(X, layers=layers) / np.abs(X).max(), ref.lasa(scaled, sizes, 0.4, 2.0, 1.0), scaled)
 
 
 def test_all_loops_can_be_compiled_beforehand():

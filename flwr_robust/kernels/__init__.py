@@ -5,11 +5,14 @@ Each is compiled once by numba and cached on disk; `warm_up` compiles them all f
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from flwr_robust.kernels.powers import add_lp_powers, add_lp_powers_to
 from flwr_robust.kernels.reading import read_rows, weigh_rows
-from flwr_robust.kernels.signs import collect_between, count_signs, layer_statistics, sparsify
+from flwr_robust.kernels.signs import add_sparsified, count_signs, layer_statistics, settle, sparsify, survey
 from flwr_robust.kernels.sorting import mean_near_median, mean_rows, sort_rows, sorting_network
 from flwr_robust.kernels.sums import add_gram, add_rows, add_weighted, mix_sparsely, squared_norms
 
@@ -18,18 +21,20 @@ __all__ = [
     "add_lp_powers",
     "add_lp_powers_to",
     "add_rows",
+    "add_sparsified",
     "add_weighted",
-    "collect_between",
     "count_signs",
     "layer_statistics",
     "mean_near_median",
     "mean_rows",
     "mix_sparsely",
     "read_rows",
+    "settle",
     "sort_rows",
     "sorting_network",
     "sparsify",
     "squared_norms",
+    "survey",
     "warm_up",
     "weigh_rows",
 ]
@@ -53,12 +58,21 @@ def warm_up() -> None:
         part.accumulate(0, 4, np.ones(3), np.zeros(4), None)
         mean_near_median(block, 2, np.empty(4))
         count_signs(block, np.zeros((3, 3), dtype=np.int64))
-        counts = np.zeros(3, dtype=np.int64)
-        places = np.empty(12, dtype=np.uint16)
-        collect_between(block, block[:, 0].copy(), block[:, 0].copy(), counts, counts, block.ravel(), places, counts)
         add_rows(block, np.array([0]), np.ones(1), 0, np.zeros(4))
-        sparsify(block, 0, np.zeros(3), np.zeros(3), np.zeros(3, dtype=np.int64))
-        layer_statistics(block, (0, 4), 0, 1.0, np.zeros((3, 1)), np.zeros((3, 1, 2), dtype=np.int64))
+        _warm_up_lasa(block)
     wide = np.zeros((3, 4))
     add_lp_powers(wide, 3.0, np.zeros((3, 3)), np.zeros((3, 3)))
     add_lp_powers_to(wide, np.zeros(4), 3.0, np.zeros(3), np.zeros(3))
+
+
+def _warm_up_lasa(block: NDArray[Any]) -> None:
+    rows = len(block)
+    zeros, edges, ties = np.zeros(rows, block.dtype), np.zeros(rows), np.zeros(rows, dtype=np.int64)
+    squares, signs = np.zeros((rows, 1)), np.zeros((rows, 1, 2), dtype=np.int64)
+    room, near, ends = np.zeros(rows, dtype=np.int64), np.zeros(8, dtype=np.uint8), np.zeros(rows + 1, dtype=np.int64)
+    values, places = np.empty(block.size, block.dtype), np.empty(block.size, dtype=np.uint16)
+    survey(block, (0, 4), 0, (zeros, zeros), 1.0, squares, signs, room, near, values, places, ends)
+    settle(values, places, ends, 0, 0, (edges, edges), ties, 1.0, squares, signs)
+    sparsify(block, 0, edges, edges, ties)
+    layer_statistics(block, (0, 4), 0, 1.0, squares, signs)
+    add_sparsified(block, 0, np.array([0]), 0, (zeros, zeros), ties, np.zeros(4))

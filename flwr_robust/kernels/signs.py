@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from flwr_robust.kernels.sums import SUMS
 
-# Columns that are looked at together: few hold one of the few values that are searched for.
-RUN = 32
+# Columns that are looked at together: few words hold one of the few values that are searched for.
+WORD = 8
 
 
 @njit(nogil=True, cache=True)
@@ -29,51 +29,121 @@ def count_signs(block: NDArray[Any], counts: NDArray[np.int64]) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath=SUMS)
-def collect_between(
+def survey(
     block: NDArray[Any],
-    lower: NDArray[Any],
-    upper: NDArray[Any],
-    above: NDArray[np.int64],
+    columns: tuple[int, int],
+    layer: int,
+    bracket: tuple[NDArray[Any], NDArray[Any]],
+    scale: float,
+    squares: NDArray[np.float64],
+    signs: NDArray[np.int64],
     room: NDArray[np.int64],
-    sizes: NDArray[Any],
-    columns: NDArray[Any],
+    near: NDArray[np.uint8],
+    values: NDArray[Any],
+    places: NDArray[Any],
     ends: NDArray[np.int64],
 ) -> None:
-    """Write the absolute values of each row within ``lower ... upper`` one after the other, with their columns.
+    """Add what lies beyond each row's bracket to a layer's statistics, and write down what lies within.
 
-    Row i's are ``sizes[ends[i - 1]:ends[i]]``. Counts those beyond in ``above`` (rows,). ``room`` (rows,) is how many
-    more a row may write; below zero it had too many, and is given up. The last place of ``sizes`` and ``columns`` is
-    for values that do not count.
+    The layer is the columns ``columns[0]:columns[1]`` of the block; ``squares`` (rows, layers) and ``signs`` (rows,
+    layers, plus/minus) are those of `layer_statistics`. Row i's values whose absolute values lie within ``bracket[0][i]
+    ... bracket[1][i]`` go to ``values[ends[i]:ends[i + 1]]`` and their columns within the block to ``places``. ``room``
+    (rows,) is how many more a row may write; below zero it had too many, and is given up. ``near`` has a place for each
+    column, in multiples of `WORD`.
     """
-    place = 0
+    first, width = columns[0], columns[1] - columns[0]
+    near[width:] = 0
+    words = near.view(np.uint64)[: (width + WORD - 1) // WORD]
+    ends[0] = 0
     for i in range(block.shape[0]):
-        row, low, high = block[i], lower[i], upper[i]
-        end = min(place + room[i], (i + 1) * (sizes.size // block.shape[0]))
-        beyond = 0
-        for start in range(0, row.size, RUN):
-            stop = min(start + RUN, row.size)
-            at_least: Any = np.int32(0)
-            more: Any = np.int32(0)
-            for c in range(start, stop):
-                size = abs(row[c])
-                at_least += np.int32(1) if size >= low else np.int32(0)
-                more += np.int32(1) if size > high else np.int32(0)
-            beyond += more
-            hits = at_least - more
-            if hits == 0 or room[i] < 0:
-                continue
-            if place + hits >= end:
+        row, low, high = block[i, first : first + width], bracket[0][i], bracket[1][i]
+        # One short loop for each question: each runs on many columns at a time.
+        found: Any = np.int32(0)
+        for c in range(width):
+            inside = (abs(row[c]) >= low) & (abs(row[c]) <= high)
+            near[c] = inside
+            found += np.int32(inside)
+        _add_beyond(row, high, scale, squares[i], signs[i], layer)
+        place = ends[i]
+        if found and room[i] >= 0:
+            if found > room[i] or place + found >= (i + 1) * (values.size // block.shape[0]):
                 room[i] = -1
+            else:
+                room[i] -= found
+                place = _gather(row, near, words, first, place, values, places)
+        ends[i + 1] = place
+
+
+@njit(nogil=True, cache=True, fastmath=SUMS)
+def _add_beyond(
+    row: NDArray[Any],
+    high: float,
+    scale: float,
+    squares: NDArray[np.float64],
+    signs: NDArray[np.int64],
+    layer: int,
+) -> None:
+    plus: Any = np.int32(0)
+    minus: Any = np.int32(0)
+    for c in range(row.size):
+        plus += np.int32(row[c] > high)
+        minus += np.int32(row[c] < -high)
+    nothing = row.dtype.type(0)
+    total = 0.0
+    for c in range(row.size):
+        value = np.float64(row[c] if abs(row[c]) > high else nothing) * scale
+        total += value * value
+    squares[layer] += total
+    signs[layer, 0] += plus
+    signs[layer, 1] += minus
+
+
+@njit(nogil=True, cache=True)
+def _gather(
+    row: NDArray[Any],
+    near: NDArray[np.uint8],
+    words: NDArray[np.uint64],
+    first: int,
+    place: int,
+    values: NDArray[Any],
+    places: NDArray[Any],
+) -> int:
+    """Write the near values one after the other, from `place` on, and return where they end."""
+    for k in range(words.size):
+        if words[k] == 0:
+            continue
+        # Written in any case and kept if it counts: a branch that is hard to foretell costs more.
+        for c in range(WORD * k, min(WORD * k + WORD, row.size)):
+            values[place] = row[c]
+            places[place] = first + c
+            place += near[c]
+    return place
+
+
+@njit(nogil=True, cache=True)
+def settle(
+    values: NDArray[Any],
+    places: NDArray[Any],
+    ends: NDArray[np.int64],
+    start: int,
+    layer: int,
+    edges: tuple[NDArray[np.float64], NDArray[np.float64]],
+    last_tie: NDArray[np.int64],
+    scale: float,
+    squares: NDArray[np.float64],
+    signs: NDArray[np.int64],
+) -> None:
+    """Add those of `survey`'s values that `sparsify` leaves to the layer's statistics."""
+    for i in range(ends.size - 1):
+        low, high, ties = edges[0][i], edges[1][i], last_tie[i] - start
+        for k in range(ends[i], ends[i + 1]):
+            value = np.float64(values[k])
+            size = abs(value)
+            if size < low or (size <= high and places[k] > ties):
                 continue
-            # Written in any case and kept if it counts: a branch that is hard to foretell costs more.
-            for c in range(start, stop):
-                size = abs(row[c])
-                sizes[place] = size
-                columns[place] = c
-                place += (size >= low) & (size <= high)
-            room[i] -= hits
-        above[i] += beyond
-        ends[i] = place
+            squares[i, layer] += (value * scale) ** 2
+            signs[i, layer, 0] += value > 0
+            signs[i, layer, 1] += value < 0
 
 
 @njit(nogil=True, cache=True)
@@ -123,3 +193,28 @@ def layer_statistics(
         squares[i, layer] += total
         signs[i, layer, 0] += plus
         signs[i, layer, 1] += minus
+
+
+@njit(nogil=True, cache=True, fastmath=SUMS)
+def add_sparsified(
+    block: NDArray[Any],
+    start: int,
+    rows: NDArray[np.int64],
+    first: int,
+    edges: tuple[NDArray[Any], NDArray[Any]],
+    last_tie: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> None:
+    """Add what `sparsify` leaves of these rows of the block, from column `first` on, to ``out`` (columns,).
+
+    The edges are of the block's dtype.
+    """
+    nothing = block.dtype.type(0)
+    for k in range(rows.size):
+        i = rows[k]
+        row, low, high = block[i, first : first + out.size], edges[0][i], edges[1][i]
+        ties = min(max(last_tie[i] + 1 - start - first, 0), out.size)
+        for c in range(ties):
+            out[c] += np.float64(row[c] if abs(row[c]) >= low else nothing)
+        for c in range(ties, out.size):
+            out[c] += np.float64(row[c] if abs(row[c]) > high else nothing)

@@ -14,6 +14,7 @@ from flwr_robust.rows import Rows
 from flwr_robust.rules.base import Needs, Rule, State, Weights
 from flwr_robust.rules.checks import check_positive
 from flwr_robust.rules.clipping import clip_factors
+from flwr_robust.rules.mean_shift import bandwidth_of, mean_shift
 from flwr_robust.rules.randomness import Draws
 from flwr_robust.updates import FloatArray, Updates
 
@@ -124,15 +125,13 @@ class _Signs(BlockReader):
 
 def _largest_cluster(features: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which rows are in the largest MeanShift cluster; of equally large ones, in that of the lowest row."""
-    from sklearn.cluster import MeanShift, estimate_bandwidth
-
     # Of three rows, half would be one: each row's distance to itself.
-    bandwidth = estimate_bandwidth(features, quantile=max(0.5, 2.0 / len(features)), random_state=0)
+    bandwidth = bandwidth_of(features, quantile=max(0.5, 2.0 / len(features)))
     if bandwidth < 1e-12:
         # Every row agrees with others to rounding: the largest group that does is the cluster.
         _, labels = np.unique(features.round(12), axis=0, return_inverse=True)
     else:
-        labels = MeanShift(bandwidth=bandwidth).fit(features).labels_
+        labels = mean_shift(features, bandwidth)
     labels = np.ravel(labels)
     sizes = np.bincount(labels)
     first = next(label for label in labels if sizes[label] == sizes.max())

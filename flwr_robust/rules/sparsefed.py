@@ -75,33 +75,46 @@ class SparseFed(Rule):
     def state(self) -> State:
         """See `Stage.state`."""
         kept = {"momentum": self._momentum, "error": self._error}
-        return {key: value for key, value in kept.items() if value is not None}
+        # Copies: the rule goes on in place.
+        return {key: value.copy() for key, value in kept.items() if value is not None}
 
     def load_state(self, state: State) -> None:
         """See `Stage.load_state`."""
         if state.keys() not in (set(), {"momentum", "error"}):
             raise ValueError(f"{self!r} was given the state {sorted(state)}; load the state of the same chain.")
-        self._momentum, self._error = state.get("momentum"), state.get("error")
+        kept = (state.get(key) for key in ("momentum", "error"))
+        self._momentum, self._error = (None if value is None else value.copy() for value in kept)
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
         """See `Rule.aggregate`."""
         norms = rows.geometry.norms
         threshold = float(np.median(norms)) if self.max_norm is None else self.max_norm / rows.geometry.unit
         mean = rows.combine(clip_factors(norms, threshold) / rows.count)
+        self._remember(mean)
+        assert self._error is not None
+        # The mean's memory serves for the output: beside its two memories the rule holds little more than one model.
+        return _take_top(self._error, max(1, int(self.k * mean.size + 1e-9)), mean)
+
+    def _remember(self, mean: FloatArray) -> None:
+        """Move momentum and error on, in place."""
+        if self._momentum is None or self._error is None or self._momentum.size != mean.size:
+            self._momentum, self._error = mean.copy(), mean.copy()
+            return
         largest = np.finfo(mean.dtype).max
         with np.errstate(over="ignore"):
-            if self._momentum is not None and self._momentum.size == mean.size:
-                mean += self.momentum * self._momentum
-            np.clip(mean, -largest, largest, out=mean)
-            known = self._error is not None and self._error.size == mean.size
-            error = mean + self._error if known and self._error is not None else mean.copy()
-            np.clip(error, -largest, largest, out=error)
-        self._momentum = mean
-        chosen = top(error, max(1, int(self.k * error.size + 1e-9)))
-        output = np.where(chosen, error, error.dtype.type(0))
-        error[chosen] = 0.0
-        self._error = error
-        return output
+            self._momentum *= self.momentum
+            self._momentum += mean
+            np.clip(self._momentum, -largest, largest, out=self._momentum)
+            self._error += self._momentum
+            np.clip(self._error, -largest, largest, out=self._error)
+
+
+def _take_top(values: FloatArray, count: int, out: FloatArray) -> FloatArray:
+    """Move the `count` largest values in absolute terms to `out`, whose other values become zero."""
+    chosen = top(values, count)
+    np.multiply(values, chosen, out=out)
+    values[chosen] = 0.0
+    return out
 
 
 def top(values: FloatArray, count: int) -> NDArray[np.bool_]:
