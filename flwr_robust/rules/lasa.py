@@ -86,11 +86,13 @@ class LASA(Rule):
 
 def _within(values: NDArray[np.float64], radius: float) -> Booleans:
     """Whether the MZ-score of each value (m, layers) among its column is within the radius."""
-    median, deviation = np.median(values, axis=0), values.std(axis=0)
-    # Values that agree up to rounding have no deviation to speak of.
-    agree = deviation <= 1e-12 * np.abs(values).max(axis=0, initial=0.0)
-    scores = (values - median) / np.where(agree, 1.0, deviation)
-    passed: Booleans = agree | (np.abs(scores) <= radius * (1 + 1e-12))
+    # Of a row that is not finite nothing is finite: the pass names it, and the round is done again without it.
+    with np.errstate(invalid="ignore"):
+        median, deviation = np.median(values, axis=0), values.std(axis=0)
+        # Values that agree up to rounding have no deviation to speak of.
+        agree = deviation <= 1e-12 * np.abs(values).max(axis=0, initial=0.0)
+        scores = (values - median) / np.where(agree, 1.0, deviation)
+        passed: Booleans = agree | (np.abs(scores) <= radius * (1 + 1e-12))
     return passed
 
 
