@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.updates import FloatArray
+from flwr_robust.sources import FloatArray
 
 # Weighted rows that a sparse mix may add, as a share of those in the full product: beyond, BLAS is faster.
 SPARSE = 0.6

@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
+from flwr_robust.devices import CPU, Device
 from flwr_robust.updates import Updates
 
-# A block of all rows should stay in a core's share of the last-level cache.
-BLOCK_BYTES = 2 * 2**20
 # Buffers of all threads together, as a share of the replies' own bytes.
 MEMORY_SHARE = 0.04
-MIN_WIDTH, MAX_WIDTH = 64, 16384
+MIN_WIDTH = 64
 # Below this many values, starting threads costs more than they save.
 SMALL = 2**18
 
@@ -39,12 +38,11 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def block_width(n: int, d: int, threads: int) -> int:
-    """Columns a block: it fits the cache, and all threads' buffers stay a small share of the input."""
-    by_cache = BLOCK_BYTES // (8 * max(n, 1))
-    # A column of a buffer takes 12 bytes a row: a float32 value and its float64 copy.
-    by_memory = int(MEMORY_SHARE * d * 4 / (12 * threads))
-    return max(MIN_WIDTH, min(MAX_WIDTH, by_cache, by_memory))
+def block_width(n: int, d: int, threads: int, device: Device = CPU) -> int:
+    """Columns a block: its size suits the device, and all threads' buffers stay a small share of the input."""
+    by_size = device.block_bytes // (8 * max(n, 1))
+    by_memory = int(MEMORY_SHARE * d * 4 / (device.host_bytes * threads))
+    return max(MIN_WIDTH, min(device.max_width, by_size, by_memory))
 
 
 def for_blocks(
@@ -52,6 +50,7 @@ def for_blocks(
     make_worker: Callable[[int], W],
     threads: int | None = None,
     columns: tuple[int, int] | None = None,
+    device: Device = CPU,
 ) -> list[W]:
     """Run workers over all columns and return them, in a fixed order.
 
@@ -65,10 +64,13 @@ def for_blocks(
         By default `default_threads`, or 1 for small inputs.
     columns : (start, stop), optional
         Only these columns.
+    device : Device
+        Where the workers work: it tells the size of a block.
     """
     first, last = columns or (0, updates.d)
     count = threads or (1 if updates.n * (last - first) < SMALL else default_threads())
-    width = block_width(updates.n, updates.d, count)
+    count = device.workers(count)
+    width = block_width(updates.n, updates.d, count, device)
     starts = range(first, last, width)
     count = max(1, min(count, len(starts)))
 

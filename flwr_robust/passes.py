@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.devices import CPU, Block, Device
 from flwr_robust.geometry import Geometry, Matrix, central_row
 from flwr_robust.mixer import Mixer
-from flwr_robust.parallel import for_blocks
+from flwr_robust.parallel import Worker, for_blocks
 from flwr_robust.updates import FloatArray, Updates
 
 Weights = NDArray[np.float64]
 # Takes a block (rows, columns), which it may overwrite, and fills a result (columns,).
-ColumnFunction = Callable[[FloatArray, Weights], None]
+ColumnFunction = Callable[[Block, Weights], None]
+W = TypeVar("W", bound=Worker)
 
 # Squared spread over squared norm under which distances are measured again from within the rows.
 CLOSE = 1e-6
 # Squares of float64 values outside this range may over- or underflow.
 TINY, HUGE = 1e-280, 1e280
+# Units within which one over a unit is neither zero nor infinite.
+SMALLEST_UNIT, LARGEST_UNIT = 1e-300, 1e300
 
 
 class NonFiniteRowsError(ValueError):
@@ -75,11 +79,23 @@ def row_norms(updates: Updates, squares: NDArray[np.float64], threads: int | Non
 
 
 def combine(
-    updates: Updates, weights: Weights, threads: int | None = None, *, check: bool = False, dtype: Any = None
+    updates: Updates,
+    weights: Weights,
+    threads: int | None = None,
+    *,
+    check: bool = False,
+    dtype: Any = None,
+    device: Device | None = None,
 ) -> tuple[FloatArray, NDArray[np.float64]]:
-    """Return ``weights @ rows`` (d,), and the rows' sums of squares where `check` asks for them."""
+    """Return ``weights @ rows`` (d,), and the rows' sums of squares where `check` asks for them.
+
+    The device is by default where the updates are to be worked on.
+    """
     vector = np.empty(updates.d, dtype or updates.dtype)
-    workers = for_blocks(updates, lambda width: _Combine(updates, weights, vector, width, check), threads)
+    where = device or updates.device
+    workers = for_blocks(
+        updates, lambda width: _Combine(updates, weights, vector, width, check, where), threads, device=where
+    )
     return vector, add_up([worker.squares for worker in workers])
 
 
@@ -90,18 +106,24 @@ def reduce(
     threads: int | None = None,
     *,
     check: bool = False,
+    device: Device = CPU,
 ) -> tuple[FloatArray, NDArray[np.float64]]:
-    """Return the (d,) results of a function of columns of ``mixing @ rows``, and squares as `combine` does."""
+    """Return the (d,) results of a function of columns of ``mixing @ rows``, and squares as `combine` does.
+
+    The device is where the function gets its blocks, as arrays or tensors.
+    """
     vector = np.empty(updates.d, updates.dtype)
-    mixer = None if mixing is None else Mixer(mixing)
-    workers = for_blocks(updates, lambda width: _Reduce(updates, function, mixer, vector, width, check), threads)
+    options = {"mixer": None if mixing is None else Mixer(mixing), "check": check, "device": device}
+    workers = for_blocks(
+        updates, lambda width: _Reduce(updates, width, function, vector, **options), threads, device=device
+    )
     return vector, add_up([worker.squares for worker in workers])
 
 
 def squared_lp_distances(updates: Updates, mixing: Matrix, p: float, threads: int | None = None) -> Matrix:
     """(m, m) squared lp distances of the rows ``mixing @ updates``; one pass."""
     mixer = Mixer(mixing)
-    workers = for_blocks(updates, lambda width: _LpDistances(updates, mixer, p, width), threads)
+    workers = _read_all(updates, lambda width: _LpDistances(updates, mixer, p, width), threads)
     scale = np.max([worker.scales for worker in workers], axis=0)
     if np.isinf(p):
         distances = scale
@@ -119,7 +141,7 @@ def mix_rows(updates: Updates, mixing: Matrix, threads: int | None = None) -> Fl
     """Return ``mixing @ rows`` as an (m, d) array: for those who need all rows at once."""
     out = np.empty((len(mixing), updates.d), updates.dtype)
     mixer = Mixer(mixing)
-    for_blocks(updates, lambda width: _Mix(updates, mixer, out, width), threads)
+    _read_all(updates, lambda width: _Mix(updates, mixer, out, width), threads)
     return out
 
 
@@ -129,17 +151,26 @@ def add_up(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return total
 
 
-def _gram(updates: Updates, threads: int | None, *, unit: float = 1.0, centre: int | None = None) -> Matrix:
-    def make(width: int) -> _Gram:
-        plain = unit == 1.0 and centre is None
-        return _Gram(updates, width) if plain else _ScaledGram(updates, width, unit, centre)
+def _read_all(updates: Updates, make_worker: Callable[[int], W], threads: int | None) -> list[W]:
+    """Run workers over all columns, where the updates are to be worked on."""
+    return for_blocks(updates, make_worker, threads, device=updates.device)
 
-    upper = np.triu(add_up([worker.gram for worker in for_blocks(updates, make, threads)]))
+
+def _gram(updates: Updates, threads: int | None, *, unit: float = 1.0, centre: int | None = None) -> Matrix:
+    """(n + 1, n + 1) Gram matrix of the rows in multiples of a unit, relative to one of them; and of the origin."""
+    mixing = np.eye(updates.n + 1, updates.n)
+    if centre is not None:
+        mixing[:, centre] -= 1.0
+    mixer = None if unit == 1.0 and centre is None else Mixer(mixing / unit)
+    workers = _read_all(updates, lambda width: _Gram(updates, mixer, width), threads)
+    upper = np.triu(add_up([worker.gram for worker in workers]))
     return upper + np.triu(upper, 1).T
 
 
 def _sum_squares(updates: Updates, threads: int | None, unit: float = 1.0) -> NDArray[np.float64]:
-    return add_up([w.squares for w in for_blocks(updates, lambda width: _Squares(updates, width, unit), threads)])
+    mixer = None if unit == 1.0 else Mixer(np.eye(updates.n) / unit)
+    workers = _read_all(updates, lambda width: _Squares(updates, mixer, width), threads)
+    return add_up([worker.squares for worker in workers])
 
 
 def _within_range(squares: NDArray[np.float64], updates: Updates) -> bool:
@@ -150,15 +181,16 @@ def _within_range(squares: NDArray[np.float64], updates: Updates) -> bool:
 
 
 def _unit(updates: Updates, squares: NDArray[np.float64], threads: int | None) -> float:
-    """Return the largest absolute value, for scaling; raise NonFiniteRowsError if some are not finite."""
+    """Return about the largest absolute value, for scaling; raise NonFiniteRowsError if some are not finite."""
     if updates.dtype == np.float32:
         # No finite float32 has a square that float64 cannot hold.
         raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(squares)).tolist())
-    workers = for_blocks(updates, lambda width: _Largest(updates, width), threads)
-    largest = np.max([worker.squares for worker in workers], axis=0)
-    if not np.isfinite(largest).all():
-        raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(largest)).tolist())
-    return float(largest.max(initial=0.0)) or 1.0
+    workers = _read_all(updates, lambda width: _Largest(updates, width), threads)
+    found = np.max([worker.largest for worker in workers], axis=0)
+    if not np.isfinite(found).all():
+        raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(found)).tolist())
+    largest = float(found.max(initial=0.0))
+    return min(max(largest, SMALLEST_UNIT), LARGEST_UNIT) if largest else 1.0
 
 
 class BlockReader:
@@ -178,6 +210,8 @@ class BlockReader:
         Of the mixed block; by default the updates'.
     check : bool
         Whether to add up the rows' squares, in `squares`, which shows rows that are not finite.
+    device : Device
+        Where the work is done: on the CPU blocks are arrays, on devices of torch's they are tensors.
     """
 
     def __init__(
@@ -189,150 +223,123 @@ class BlockReader:
         mixer: Mixer | None = None,
         dtype: Any = None,
         check: bool = False,
+        device: Device = CPU,
     ) -> None:
-        self.updates, self.rows, self.check = updates, rows, check
-        dtype = np.dtype(dtype or updates.dtype)
-        count = updates.n if rows is None else len(rows)
-        self._count, self._wide = count, count if mixer is None else mixer.rows
-        # Flat, so that blocks of any width lie in one piece.
-        self._block = np.empty(count * width, updates.dtype)
-        self._mixer = mixer
-        self._out = None if mixer is None and dtype == updates.dtype else np.empty(self._wide * width, dtype)
+        self.updates, self.check = updates, check
         self.squares = np.zeros(updates.n)
+        self._feed = device.feed(updates, width, rows, mixer, dtype)
 
     def __call__(self, start: int, stop: int) -> None:
         """Work on columns ``start:stop``."""
-        block = shaped(self._block, self._count, stop - start)
-        self.updates.read(start, stop, block, self.rows)
+        self._feed.give(start, stop, lambda block: self._work(start, stop, block))
+
+    def _work(self, start: int, stop: int, block: Block) -> None:
         if self.check:
             self.add_squares(block)
         with np.errstate(invalid="ignore", over="ignore"):
-            if self._out is not None:
-                out = shaped(self._out, self._wide, stop - start)
-                if self._mixer is None:
-                    out[:] = block
-                else:
-                    self._mixer(block, out)
-                block = out
-            self.use(start, stop, block)
+            self.use(start, stop, self._feed.mixed(block))
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
+    def use(self, start: int, stop: int, block: Block) -> None:
         """Do the work on the (rows, stop - start) block, which may be overwritten."""
         raise NotImplementedError
 
-    def add_squares(self, block: FloatArray) -> None:
+    def add_squares(self, block: Block) -> None:
         """Add the block's squares to the rows' sums."""
         from flwr_robust import kernels
 
-        kernels.squared_norms(block, self.squares)
+        kernels.of(block).squared_norms(block, self.squares)
 
 
-def shaped(flat: FloatArray, rows: int, columns: int) -> FloatArray:
-    """Return the beginning of a flat buffer as a block of this size, in one piece."""
-    return flat[: rows * columns].reshape(rows, columns)
+def _mixed_dtype(mixer: Mixer | None) -> Any:
+    return None if mixer is None else np.float64
 
 
 class _Squares(BlockReader):
-    def __init__(self, updates: Updates, width: int, unit: float) -> None:
-        super().__init__(updates, width)
-        self.unit = unit
+    def __init__(self, updates: Updates, mixer: Mixer | None, width: int) -> None:
+        super().__init__(updates, width, mixer=mixer, dtype=_mixed_dtype(mixer), device=updates.device)
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        self.add_squares(block if self.unit == 1.0 else block / self.unit)
+    def use(self, start: int, stop: int, block: Block) -> None:
+        self.add_squares(block)
 
 
 class _Largest(BlockReader):
-    """Largest absolute value of each row; NaN and infinity come through."""
+    def __init__(self, updates: Updates, width: int) -> None:
+        super().__init__(updates, width, device=updates.device)
+        self.largest = np.zeros(updates.n)
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        np.maximum(self.squares, np.abs(block).max(axis=1, initial=0.0), out=self.squares)
+    def use(self, start: int, stop: int, block: Block) -> None:
+        from flwr_robust import kernels
+
+        kernels.of(block).largest(block, self.largest)
 
 
 class _Gram(BlockReader):
-    """Inner products of the rows as they are, on and above the diagonal."""
+    """Inner products of the rows, on and above the diagonal; the origin, which comes last, may be left out."""
 
-    def __init__(self, updates: Updates, width: int) -> None:
-        super().__init__(updates, width)
+    def __init__(self, updates: Updates, mixer: Mixer | None, width: int) -> None:
+        super().__init__(updates, width, mixer=mixer, dtype=_mixed_dtype(mixer), device=updates.device)
         self.gram = np.zeros((updates.n + 1, updates.n + 1))
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
+    def use(self, start: int, stop: int, block: Block) -> None:
         from flwr_robust import kernels
 
-        kernels.add_gram(block, self.gram)
-
-
-class _ScaledGram(_Gram):
-    """The same of the rows in multiples of a unit, and relative to one of them; the origin is a row of its own."""
-
-    def __init__(self, updates: Updates, width: int, unit: float, centre: int | None) -> None:
-        super().__init__(updates, width)
-        self.unit, self.centre = unit, centre
-        self.wide = np.empty((updates.n + 1) * width)
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        wide = shaped(self.wide, len(block) + 1, stop - start)
-        rows, origin = wide[:-1], wide[-1]
-        np.divide(block, self.unit, out=rows)
-        origin[:] = 0.0 if self.centre is None else -rows[self.centre]
-        rows += origin
-        super().use(start, stop, wide)
+        kernels.of(block).add_gram(block, self.gram)
 
 
 class _LpDistances(BlockReader):
     def __init__(self, updates: Updates, mixer: Mixer, p: float, width: int) -> None:
-        super().__init__(updates, width, mixer=mixer, dtype=np.float64)
+        super().__init__(updates, width, mixer=mixer, dtype=np.float64, device=updates.device)
         self.p = p
         self.scales = np.zeros((mixer.rows, mixer.rows))
         self.sums = np.zeros_like(self.scales)
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
+    def use(self, start: int, stop: int, block: Block) -> None:
         from flwr_robust import kernels
 
-        kernels.add_lp_powers(block, self.p, self.scales, self.sums)
+        kernels.of(block).add_lp_powers(block, self.p, self.scales, self.sums)
 
 
 class _Mix(BlockReader):
     def __init__(self, updates: Updates, mixer: Mixer, out: FloatArray, width: int) -> None:
-        super().__init__(updates, width, mixer=mixer, dtype=np.float64)
+        super().__init__(updates, width, mixer=mixer, dtype=np.float64, device=updates.device)
         self.out = out
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        self.out[:, start:stop] = block
+    def use(self, start: int, stop: int, block: Block) -> None:
+        from flwr_robust import kernels
+
+        kernels.of(block).store(block, self.out[:, start:stop])
 
 
 class _Combine:
-    """A thread's way through the columns of a weighted sum; the rows are read where they lie."""
+    """A thread's way through the columns of a weighted sum; on the CPU the rows are read where they lie."""
 
-    def __init__(self, updates: Updates, weights: Weights, vector: FloatArray, width: int, check: bool) -> None:
-        self.updates, self.weights, self.vector = updates, weights, vector
+    def __init__(
+        self, updates: Updates, weights: Weights, vector: FloatArray, width: int, check: bool, device: Device
+    ) -> None:
+        self.weights, self.vector = weights, vector
         self.squares = np.zeros(updates.n)
         self.check = check
         self.total = np.empty(width)
+        self._feed = device.feed(updates, width)
 
     def __call__(self, start: int, stop: int) -> None:
         """Work on columns ``start:stop``."""
         total = self.total[: stop - start]
         total[:] = 0.0
-        self.updates.accumulate(start, stop, self.weights, total, self.squares if self.check else None)
+        self._feed.weigh(start, stop, self.weights, total, self.squares if self.check else None)
         with np.errstate(over="ignore", invalid="ignore"):
             self.vector[start:stop] = total
 
 
 class _Reduce(BlockReader):
     def __init__(
-        self,
-        updates: Updates,
-        function: ColumnFunction,
-        mixer: Mixer | None,
-        vector: FloatArray,
-        width: int,
-        check: bool,
+        self, updates: Updates, width: int, function: ColumnFunction, vector: FloatArray, **options: Any
     ) -> None:
-        super().__init__(updates, width, mixer=mixer, check=check)
+        super().__init__(updates, width, **options)
         self.function, self.vector = function, vector
         self.result = np.empty(width)
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
+    def use(self, start: int, stop: int, block: Block) -> None:
         result = self.result[: stop - start]
         self.function(block, result)
         self.vector[start:stop] = result

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.devices import CPU
 from flwr_robust.geometry import Geometry, Matrix
 from flwr_robust.mixer import Mixer
 from flwr_robust.parallel import for_blocks
@@ -98,7 +99,7 @@ class Rows:
         self._after(squares)
         return vector
 
-    def reduce(self, function: ColumnFunction, select: Matrix | None = None) -> FloatArray:
+    def reduce(self, function: ColumnFunction, select: Matrix | None = None, *, tensors: bool = False) -> FloatArray:
         """Return the (d,) results of a function of columns of the rows.
 
         Parameters
@@ -107,11 +108,14 @@ class Rows:
             Takes a block (m, columns), which it may overwrite, and fills a result (columns,).
         select : (m', m) float64 array, optional
             The function gets ``select @ rows`` in place of the rows.
+        tensors : bool
+            Whether the function takes torch tensors too; otherwise the pass runs on the CPU, wherever others do.
         """
         mixing = self._mixing if select is None else select @ self.geometry.mixing
         if select is not None:
             self.count_in((select != 0.0).any(axis=0).reshape(-1, 1))
-        vector, squares = reduce(self.updates, function, mixing, self.threads, check=self._unchecked)
+        device = self.updates.device if tensors else CPU
+        vector, squares = reduce(self.updates, function, mixing, self.threads, check=self._unchecked, device=device)
         self._after(squares)
         return vector
 
@@ -122,9 +126,14 @@ class Rows:
         self.used = counted.mean(axis=1)[: self.updates.n - self.anchors]
 
     def row(self, index: int) -> FloatArray:
-        """Return a copy of one of the m rows in full, (d,): float64 if it is mixed; not counted as a pass."""
+        """Return a copy of one of the m rows in full, (d,): float64 if it is mixed; not counted as a pass.
+
+        It is made where the updates lie: to send them elsewhere takes longer.
+        """
         dtype = np.float64 if self.mixed else None
-        vector, _ = combine(self.updates, self.geometry.affine[index, :-1], self.threads, dtype=dtype)
+        device = CPU if self.updates.tensor is None else self.updates.device
+        weights = self.geometry.affine[index, :-1]
+        vector, _ = combine(self.updates, weights, self.threads, dtype=dtype, device=device)
         return vector
 
     def take(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -139,7 +148,7 @@ class Rows:
     def scan(
         self, make: Callable[..., B], *, dtype: type | None = None, columns: tuple[int, int] | None = None
     ) -> list[B]:
-        """Read the rows once and return the threads' readers, in a fixed order.
+        """Read the rows once, on the CPU, and return the threads' readers, in a fixed order.
 
         Parameters
         ----------

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.devices import CPU, Device
 from flwr_robust.sources import FloatArray as FloatArray
 from flwr_robust.sources import Part
 
@@ -85,12 +86,18 @@ class Updates(ABC):
         What `read` delivers: float32 or float64.
     layers : tuple of Layer
         The model's arrays, in column order.
+    device : Device
+        Where passes work on them: by default the CPU.
+    tensor : torch tensor or None
+        What holds them, where one does.
     """
 
     n: int
     d: int
     dtype: np.dtype[Any]
     layers: tuple[Layer, ...]
+    device: Device = CPU
+    tensor: Any = None
 
     @abstractmethod
     def read(self, start: int, stop: int, out: FloatArray, rows: Sequence[int] | None = None) -> None:
@@ -116,6 +123,10 @@ class Updates(ABC):
             found = kernels.add_weighted(block[0], weights[row], out)
             if squares is not None:
                 squares[row] += found
+
+    def tensor_block(self, start: int, stop: int, device: Any) -> Any:
+        """Return columns ``start:stop`` on this torch.device, where a `tensor` holds them: a view if they lie there."""
+        raise NotImplementedError
 
     @abstractmethod
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
@@ -188,12 +199,14 @@ class RowUpdates(WholeRows):
 
 
 class TorchUpdates(Updates):
-    """Updates that are an (n, d) tensor on any device; blocks come to the CPU one at a time."""
+    """Updates that are an (n, d) tensor: on CUDA passes work there, elsewhere blocks come to the CPU one at a time."""
 
     def __init__(self, tensor: Any, layers: Layers | None = None) -> None:
         import torch
 
-        self.tensor = tensor.detach()
+        from flwr_robust.torch_device import device_of
+
+        self.tensor, self.device = tensor.detach(), device_of(tensor)
         self.n, self.d = tensor.shape
         self.wide = tensor.dtype == torch.float64
         self.dtype = np.dtype(np.float64 if self.wide else np.float32)
@@ -204,6 +217,12 @@ class TorchUpdates(Updates):
         block = self.tensor[:, start:stop] if rows is None else self.tensor[list(rows), start:stop]
         block = block.double() if self.wide else block.float()
         out[:, : stop - start] = block.cpu().numpy()
+
+    def tensor_block(self, start: int, stop: int, device: Any) -> Any:
+        """See `Updates.tensor_block`."""
+        import torch
+
+        return self.tensor[:, start:stop].to(device, torch.float64 if self.wide else torch.float32)
 
     def take(self, columns: NDArray[np.int64]) -> FloatArray:
         """See `Updates.take`."""
@@ -289,6 +308,7 @@ class StackedUpdates(Updates):
         self.updates, self.below = updates, below
         self.n, self.d = updates.n + len(below), updates.d
         self.dtype, self.layers = updates.dtype, updates.layers
+        self.device, self.tensor = updates.device, updates.tensor
         self._below = Part(below, None, self.dtype)
 
     def read(self, start: int, stop: int, out: FloatArray, rows: Sequence[int] | None = None) -> None:
@@ -300,6 +320,14 @@ class StackedUpdates(Updates):
         for position, row in enumerate(chosen):
             if row >= self.updates.n:
                 out[position, : stop - start] = self.below[row - self.updates.n][start:stop]
+
+    def tensor_block(self, start: int, stop: int, device: Any) -> Any:
+        """See `Updates.tensor_block`."""
+        import torch
+
+        above = self.updates.tensor_block(start, stop, device)
+        below = [torch.from_numpy(vector[start:stop]).to(above) for vector in self.below]
+        return torch.vstack([above, *below])
 
     def accumulate(
         self,

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.devices import shaped
 from flwr_robust.engine import plan
 from flwr_robust.geometry import Geometry, Matrix
 from flwr_robust.mixer import Mixer
 from flwr_robust.parallel import for_blocks
-from flwr_robust.passes import BlockReader, add_up, measure, shaped, squared_lp_distances
+from flwr_robust.passes import BlockReader, add_up, measure, squared_lp_distances
 from flwr_robust.rules.base import CoordinateRule, GaveUpError, LinearRule, Rule, Trace, Weights
 from flwr_robust.updates import FloatArray, Updates
 

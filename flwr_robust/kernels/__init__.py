@@ -1,11 +1,13 @@
 """Compiled loops over blocks of columns.
 
-Each is compiled once by numba and cached on disk; `warm_up` compiles them all for both dtypes.
+Each is compiled once by numba and cached on disk; `warm_up` compiles them all for both dtypes. `of` finds the same
+functions for blocks that are torch tensors.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,23 @@ from numpy.typing import NDArray
 from flwr_robust.kernels.powers import add_lp_powers, add_lp_powers_to
 from flwr_robust.kernels.reading import read_rows, weigh_rows
 from flwr_robust.kernels.signs import add_sparsified, count_signs, layer_statistics, settle, sparsify, survey
-from flwr_robust.kernels.sorting import mean_near_median, mean_rows, sort_rows, sorting_network
-from flwr_robust.kernels.sums import add_gram, add_rows, add_weighted, mix_sparsely, squared_norms
+from flwr_robust.kernels.sorting import (
+    mean_around_median,
+    mean_near_median,
+    mean_of_sorted,
+    mean_rows,
+    sort_rows,
+    sorting_network,
+)
+from flwr_robust.kernels.sums import (
+    add_gram,
+    add_rows,
+    add_weighted,
+    largest,
+    mix_sparsely,
+    squared_norms,
+    store,
+)
 
 __all__ = [
     "add_gram",
@@ -24,20 +41,62 @@ __all__ = [
     "add_sparsified",
     "add_weighted",
     "count_signs",
+    "largest",
     "layer_statistics",
+    "mean_around_median",
     "mean_near_median",
+    "mean_of_sorted",
     "mean_rows",
     "mix_sparsely",
+    "of",
     "read_rows",
     "settle",
     "sort_rows",
     "sorting_network",
     "sparsify",
     "squared_norms",
+    "store",
     "survey",
     "warm_up",
     "weigh_rows",
 ]
+
+
+class BlockFunctions(Protocol):
+    """What passes and coordinate-wise rules do with a (rows, columns) block, for arrays and for tensors.
+
+    A block may be overwritten; sums and results are arrays of the CPU.
+    """
+
+    def squared_norms(self, block: Any, out: NDArray[np.float64]) -> None:
+        """Add each row's sum of squares to ``out`` (rows,), in float64."""
+
+    def largest(self, block: Any, out: NDArray[np.float64]) -> None:
+        """Keep each row's largest absolute value in ``out`` (rows,)."""
+
+    def add_gram(self, block: Any, gram: NDArray[np.float64]) -> None:
+        """Add ``block @ block.T`` to ``gram``, at least on and above the diagonal, in float64."""
+
+    def add_lp_powers(self, block: Any, p: float, scales: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+        """Add the powers of the rows' differences to ``sums`` (rows, rows), relative to their largest."""
+
+    def mean_of_sorted(self, block: Any, first: int, last: int, out: NDArray[np.float64]) -> None:
+        """Write the mean of the sorted values ``first:last`` of each column into ``out`` (columns,)."""
+
+    def mean_around_median(self, block: Any, keep: int, out: NDArray[np.float64]) -> None:
+        """Write the mean of the `keep` values nearest to each column's median into ``out`` (columns,)."""
+
+    def store(self, block: Any, out: NDArray[Any]) -> None:
+        """Copy the block into ``out``, of its shape."""
+
+
+def of(block: Any) -> BlockFunctions:
+    """Return the functions for this block: those of this package for arrays, torch's for tensors."""
+    if isinstance(block, np.ndarray):
+        return cast(BlockFunctions, sys.modules[__name__])
+    from flwr_robust.kernels import tensors
+
+    return tensors
 
 
 def warm_up() -> None:

@@ -54,6 +54,19 @@ def _batcher(rows: int) -> list[tuple[int, int]]:
     return pairs
 
 
+def mean_of_sorted(block: NDArray[Any], first: int, last: int, out: NDArray[np.float64]) -> None:
+    """Mean of the sorted values ``first:last`` of each column into ``out`` (columns,); the block is overwritten."""
+    if last - first < len(block):
+        sort_rows(block, sorting_network(len(block), first, last))
+    mean_rows(block, first, last, out)
+
+
+def mean_around_median(block: NDArray[Any], keep: int, out: NDArray[np.float64]) -> None:
+    """Mean of the `keep` values nearest to each column's median into ``out`` (columns,); the block is sorted."""
+    sort_rows(block, sorting_network(len(block), 0, len(block)))
+    mean_near_median(block, keep, out)
+
+
 @njit(nogil=True, cache=True)
 def sort_rows(block: NDArray[Any], pairs: NDArray[np.int64]) -> None:
     """Apply the comparators to each column of ``block`` (rows, columns), in place."""

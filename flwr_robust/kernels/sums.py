@@ -25,6 +25,16 @@ def squared_norms(block: NDArray[Any], out: NDArray[np.float64]) -> None:
         out[i] += total
 
 
+def largest(block: NDArray[Any], out: NDArray[np.float64]) -> None:
+    """Keep each row's largest absolute value so far in ``out`` (rows,); NaN and infinity come through."""
+    np.maximum(out, np.abs(block).max(axis=1, initial=0.0), out=out)
+
+
+def store(block: NDArray[Any], out: NDArray[Any]) -> None:
+    """Copy the block into ``out``."""
+    out[:] = block
+
+
 @njit(nogil=True, cache=True, fastmath=SUMS)
 def add_gram(block: NDArray[Any], gram: NDArray[np.float64]) -> None:
     """Add ``block @ block.T`` to ``gram`` (rows, rows), on and above the diagonal, in float64.

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.devices import Block
 from flwr_robust.geometry import Geometry
 from flwr_robust.rows import Rows
 from flwr_robust.rules.checks import check_f, resolve_f
@@ -61,6 +62,18 @@ class Stage(ABC):
     ----------
     f : int or float
         Rows that may be malicious: a number of rows, or a fraction of them in [0, 0.5) (floored).
+
+    Attributes
+    ----------
+    name : str
+        Under which the command line and the run configuration know the stage.
+    needs : Needs
+        What must be known of the rows before the stage can plan.
+    takes_f, mixes : bool
+        Whether the stage takes an f, and whether its rows are no longer those of single nodes.
+    requirement, source, breakdown, cost : str
+        For documentation: what the number of rows must be, the paper, the share of malicious rows that is
+        tolerated, and how often the data are read.
     """
 
     name: ClassVar[str]
@@ -70,6 +83,7 @@ class Stage(ABC):
     requirement: ClassVar[str] = "n > 2f"
     source: ClassVar[str] = ""
     breakdown: ClassVar[str] = ""
+    cost: ClassVar[str] = ""
 
     def __init__(self, f: int | float = 0) -> None:
         self.f = check_f(f, type(self).__name__)
@@ -232,7 +246,7 @@ class Rule(Stage):
         Parameters
         ----------
         X : (n, d) NumPy array or torch tensor of floats
-            One update a row; not modified.
+            One update a row; not modified. Where a tensor lies on CUDA, so do the passes' blocks.
         layers : sequence of (name, shape or size), optional
             The model's arrays in column order, for rules that look at layers.
 
@@ -277,15 +291,23 @@ class LinearRule(Rule):
 
 
 class CoordinateRule(Rule):
-    """A rule that works on each coordinate by itself."""
+    """A rule that works on each coordinate by itself.
+
+    Attributes
+    ----------
+    takes_tensors : bool
+        Whether `reduce` takes torch tensors too, as it gets them with a `device`; otherwise its pass runs on the CPU.
+    """
+
+    takes_tensors: ClassVar[bool] = False
 
     @abstractmethod
-    def reduce(self, block: FloatArray, f: int, out: Weights) -> None:
+    def reduce(self, block: Block, f: int, out: Weights) -> None:
         """Aggregate each column of ``block`` (m, columns), which may be overwritten, into ``out`` (columns,)."""
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
         """See `Rule.aggregate`."""
-        return rows.reduce(lambda block, out: self.reduce(block, f, out))
+        return rows.reduce(lambda block, out: self.reduce(block, f, out), tensors=self.takes_tensors)
 
 
 class Chain(Rule):

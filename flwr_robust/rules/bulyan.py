@@ -25,11 +25,15 @@ Candidate = Callable[[FloatArray, Weights], None]
 
 
 class Bulyan(Rule):
-    """Choose theta = n - 2f rows one by one, then average around the median.
+    r"""Choose theta = n - 2f rows one by one, then average around the median.
+
+    $$[F(X)]_k = \frac{1}{\theta - 2f} \sum_{i \in N_k} [x_i]_k, \quad \theta = n - 2f$$
+
+    where N_k are the theta - 2f chosen rows whose k-th values are nearest to the median of the chosen.
 
     Selection: on the k rows that remain, Krum with max(1, k - f - 1) neighbours, or the row nearest to
-    their mean, coordinate-wise median or geometric median; the row is moved to the chosen ones. Then per
-    coordinate the mean of the theta - 2f chosen values nearest to their median. Needs n >= 4f + 3.
+    their mean, coordinate-wise median or geometric median; the row is moved to the chosen ones.
+    Needs n >= 4f + 3.
 
     Source: MixTailor, section 5 (El Mhamdi et al., 2018).
 
@@ -55,6 +59,7 @@ class Bulyan(Rule):
     requirement = "n >= 4f + 3"
     source = "MixTailor 5"
     breakdown = "1/4"
+    cost = "2 (one a row for the median selection)"
 
     def __init__(self, f: int | float = 0, selection: str = "krum", p: float = 2) -> None:
         super().__init__(f)
@@ -85,7 +90,8 @@ class Bulyan(Rule):
         theta = rows.count - 2 * f
         chosen = self._choose(rows, f, theta)
         select = np.eye(rows.count)[sorted(chosen)]
-        return rows.reduce(lambda block, out: mean_around_median(block, theta - 2 * f, out), select)
+        keep = theta - 2 * f
+        return rows.reduce(lambda block, out: mean_around_median(block, keep, out), select, tensors=True)
 
     def _choose(self, rows: Rows, f: int, theta: int) -> list[int]:
         far = rows.lp_distances(self.p) if self.selection == "krum" and self.p != 2 else None

@@ -16,9 +16,11 @@ from flwr_robust.updates import FloatArray
 
 
 class CenteredClipping(Rule):
-    """Centered clipping around what the rule gave last.
+    r"""Centered clipping around what the rule gave last.
 
-    ``v <- v + 1/n sum_i min(1, tau / ||x_i - v||) (x_i - v)``, `iterations` times; v starts at the last
+    $$v \leftarrow v + \frac{1}{n} \sum_{i=1}^{n} \min\left(1, \frac{\tau}{\lVert x_i - v \rVert}\right) (x_i - v)$$
+
+    `iterations` times; v starts at the last
     output, at zero in the first call and for a model of another size. All iterations happen among n + 1
     weights. Needs n >= 1; LPA proves robustness for f < n/2 with the right tau.
 
@@ -45,6 +47,7 @@ class CenteredClipping(Rule):
     requirement = "n >= 1 (n > 2f to tolerate f)"
     source = "LPA (56)-(58)"
     breakdown = "1/2"
+    cost = "2"
 
     def __init__(self, tau: float | None = None, iterations: int = 1) -> None:
         super().__init__()

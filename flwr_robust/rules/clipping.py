@@ -34,9 +34,12 @@ def _of_as_many(trace: Trace, factors: Any) -> Any:
 
 
 class ARC(PreAggregation):
-    """Adaptive robust clipping: clip the ``k = floor(2 (f/n) (n - f))`` longest rows to the next norm.
+    r"""Adaptive robust clipping: clip the ``k = floor(2 (f/n) (n - f))`` longest rows to the next norm.
 
-    The threshold is the (k+1)-th largest norm of the rows. Needs n > 2f; a rule with coefficient
+    $$y_i = \min\left(1, \frac{C}{\lVert x_i \rVert}\right) x_i, \quad
+    k = \left\lfloor 2 \, \frac{f}{n} \, (n - f) \right\rfloor$$
+
+    The threshold C is the (k+1)-th largest norm of the rows. Needs n > 2f; a rule with coefficient
     kappa keeps kappa + 2f/(n - 2f).
 
     Source: ARC, Algorithm 2 and Theorem 3.2.
@@ -60,6 +63,7 @@ class ARC(PreAggregation):
     needs = Needs.NORMS
     source = "ARC Alg. 2"
     breakdown = "the rule's"
+    cost = "1, shared with the chain"
 
     def transform(self, rows: Geometry, f: int, trace: Trace) -> Geometry:
         """See `PreAggregation.transform`."""
@@ -70,16 +74,18 @@ class ARC(PreAggregation):
 
 
 class StaticClipping(PreAggregation):
-    """Clip each row to a fixed norm: ``min(1, max_norm / ||x||) x``. Needs n >= 1.
+    r"""Clip each row to a fixed norm C.
 
-    No fixed threshold keeps a rule robust (ARC, Lemma 3.1): prefer `ARC`.
+    $$y_i = \min\left(1, \frac{C}{\lVert x_i \rVert}\right) x_i$$
+
+    Needs n >= 1. No fixed threshold keeps a rule robust (ARC, Lemma 3.1): prefer `ARC`.
 
     Source: ARC, section 3.
 
     Parameters
     ----------
     max_norm : float
-        Largest norm that a row may keep, above 0.
+        C, the largest norm that a row may keep, above 0.
     """
 
     name = "static-clipping"
@@ -88,6 +94,7 @@ class StaticClipping(PreAggregation):
     requirement = "n >= 1"
     source = "ARC 3"
     breakdown = "none kept (ARC 3.1)"
+    cost = "1, shared with the chain"
 
     def __init__(self, max_norm: float) -> None:
         super().__init__()

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from flwr_robust.devices import Block
 from flwr_robust.rules.base import CoordinateRule, Weights
-from flwr_robust.updates import FloatArray
 
 
-def _mean_of_sorted(block: FloatArray, first: int, last: int, out: Weights) -> None:
+def _mean_of_sorted(block: Block, first: int, last: int, out: Weights) -> None:
     """Mean of the sorted values ``first:last`` of each column."""
     from flwr_robust import kernels
 
-    if last - first < len(block):
-        kernels.sort_rows(block, kernels.sorting_network(len(block), first, last))
-    kernels.mean_rows(block, first, last, out)
+    kernels.of(block).mean_of_sorted(block, first, last, out)
 
 
 class Median(CoordinateRule):
-    """Coordinate-wise median; for an even number of rows the mean of the middle two.
+    r"""Coordinate-wise median; for an even number of rows the mean of the middle two.
 
-    ``[F(X)]_k = median([x_1]_k, ..., [x_n]_k)``. Takes no f; tolerates any f < n/2 with
+    $$[F(X)]_k = \operatorname{median}([x_1]_k, \ldots, [x_n]_k)$$
+
+    Takes no f; tolerates any f < n/2 with
     kappa = 4 (1 + f/(n - 2f))^2.
 
     Source: NNM, section 8.1.4, equation (13) and Proposition 5.
@@ -33,23 +33,27 @@ class Median(CoordinateRule):
 
     name = "median"
     takes_f = False
+    takes_tensors = True
     requirement = "n >= 1 (n > 2f to tolerate f)"
     source = "NNM 8.1.4"
     breakdown = "1/2"
+    cost = "1"
 
     def __init__(self) -> None:
         super().__init__()
 
-    def reduce(self, block: FloatArray, f: int, out: Weights) -> None:
+    def reduce(self, block: Block, f: int, out: Weights) -> None:
         """See `CoordinateRule.reduce`."""
         rows = len(block)
         _mean_of_sorted(block, (rows - 1) // 2, rows // 2 + 1, out)
 
 
 class TrimmedMean(CoordinateRule):
-    """Coordinate-wise trimmed mean: drop the f smallest and the f largest values, average the rest.
+    r"""Coordinate-wise trimmed mean: drop the f smallest and the f largest values, average the rest.
 
-    ``[F(X)]_k = 1/(n - 2f) sum_{i=f+1}^{n-f} [x]_(i),k``. Needs n > 2f;
+    $$[F(X)]_k = \frac{1}{n - 2f} \sum_{i=f+1}^{n-f} [x]_{(i),k}$$
+
+    with the values of each coordinate in ascending order. Needs n > 2f;
     kappa = 6f/(n - 2f) (1 + f/(n - 2f)).
 
     Source: NNM, section 8.1.1 and Proposition 2.
@@ -68,9 +72,11 @@ class TrimmedMean(CoordinateRule):
     """
 
     name = "trimmed-mean"
+    takes_tensors = True
     source = "NNM 8.1.1"
     breakdown = "1/2"
+    cost = "1"
 
-    def reduce(self, block: FloatArray, f: int, out: Weights) -> None:
+    def reduce(self, block: Block, f: int, out: Weights) -> None:
         """See `CoordinateRule.reduce`."""
         _mean_of_sorted(block, f, len(block) - f, out)

@@ -8,16 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.rows import Rows
-from flwr_robust.rules.base import Rule, State, Weights
+from flwr_robust.rules.base import Rule, Weights
 from flwr_robust.rules.checks import check_positive
-from flwr_robust.rules.randomness import Draws
+from flwr_robust.rules.randomness import Drawing, Draws
 from flwr_robust.rules.ties import lowest
 from flwr_robust.updates import FloatArray
 
 
-class DnC(Rule):
-    """Mean of the rows that no iteration drops as outliers of a random sample of the columns.
+class DnC(Drawing, Rule):
+    r"""Mean of the rows that no iteration drops as outliers of a random sample of the columns.
 
+    $$F(X) = \frac{1}{|G|} \sum_{i \in G} x_i, \quad s_i = \langle x_i - \bar{x}, v \rangle^2$$
+
+    where v is the top right singular vector of the centred rows, and G are the rows without the highest s_i.
     Each iteration centres `subsample` random columns, projects the rows on the top right singular vector and
     drops the ``floor(filter_fraction f)`` rows with the highest squared projections. Rows that no iteration
     drops are averaged; if there is none, those with the lowest summed projections. Needs n > 2f.
@@ -48,6 +51,7 @@ class DnC(Rule):
     name = "dnc"
     source = "LASA 5"
     breakdown = "not proven"
+    cost = "1, and 10,000 columns"
 
     def __init__(
         self,
@@ -77,18 +81,6 @@ class DnC(Rule):
         defaults = {"iterations": 1, "subsample": 10000, "filter_fraction": 1.0}
         given = {"f": self.f} | {k: getattr(self, k) for k, value in defaults.items() if getattr(self, k) != value}
         return given if self.draws.seed is None else given | {"seed": self.draws.seed}
-
-    def reset(self) -> None:
-        """Start the draws again."""
-        self.draws.reset()
-
-    def state(self) -> State:
-        """See `Stage.state`."""
-        return self.draws.state()
-
-    def load_state(self, state: State) -> None:
-        """See `Stage.load_state`."""
-        self.draws.load_state(state, repr(self))
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
         """See `Rule.aggregate`."""

@@ -10,9 +10,11 @@ from flwr_robust.rules.ties import TIE
 
 
 class FABA(LinearRule):
-    """Mean of the rows that remain after f times the farthest row from their mean was dropped.
+    r"""Mean of the rows that remain after f times the farthest row from their mean was dropped.
 
-    ``U <- U without argmax_{w in U} ||y_w - mean_U||``, f times; then ``mean_U``. Of rows that are equally
+    $$F(X) = \bar{x}_U, \quad U \leftarrow U \setminus \operatorname*{argmax}_{i \in U} \lVert x_i - \bar{x}_U \rVert$$
+
+    f times, from all rows on; then their mean. Of rows that are equally
     far, the last one goes. Needs n > 2f; LPA proves robustness for f < n/3.
 
     Source: LPA, appendix B.4, equation (72) (Xia et al., 2019).
@@ -34,6 +36,7 @@ class FABA(LinearRule):
     needs = Needs.DISTANCES
     source = "LPA (72)"
     breakdown = "1/3"
+    cost = "2"
 
     def weights(self, rows: Geometry, f: int) -> Weights:
         """See `LinearRule.weights`."""

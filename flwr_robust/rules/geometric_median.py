@@ -19,9 +19,11 @@ FAR = 100.0
 
 
 class GeometricMedian(LinearRule):
-    """The point with the least sum of Euclidean distances to the rows.
+    r"""The point with the least sum of Euclidean distances to the rows.
 
-    ``argmin_y sum_i ||y - x_i||``, by Weiszfeld's iteration on the weights of the rows, started as
+    $$F(X) = \operatorname*{argmin}_y \sum_{i=1}^{n} \lVert y - x_i \rVert$$
+
+    Found by Weiszfeld's iteration on the weights of the rows, started as
     Vardi and Zhang (2000) do and sped up by Newton's method; a median that is a row itself is
     recognised and returned exactly. Takes no f; tolerates any f < n/2 with
     kappa = 4 (1 + f/(n - 2f))^2. Where many points are medians (rows on one line, an even number of
@@ -52,6 +54,7 @@ class GeometricMedian(LinearRule):
     requirement = "n >= 1 (n > 2f to tolerate f)"
     source = "NNM 8.1.3"
     breakdown = "1/2"
+    cost = "2 (one a step for other norms)"
 
     def __init__(self, tol: float = 1e-6, max_iterations: int = 100, p: float = 2) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ class GeometricMedian(LinearRule):
         if self.p == 2:
             return super().aggregate(rows, f)
         if self.p == 1:
-            return rows.reduce(lambda block, out: Median().reduce(block, f, out))
+            return rows.reduce(lambda block, out: Median().reduce(block, f, out), tensors=True)
         start = rows.combine(self.weights(rows.geometry, f))
         rows.weights = None
         return lp_median(rows, start, self.p, self.tol, self.max_iterations)

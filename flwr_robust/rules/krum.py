@@ -28,10 +28,12 @@ def krum_scores(squared_distances: Matrix, neighbors: int) -> Weights:
 
 
 class MultiKrum(LinearRule):
-    """Mean of the m rows with the least Krum scores.
+    r"""Mean of the m rows with the least Krum scores.
 
-    The score of a row is the sum of its squared distances to its nearest other rows: n - f - 1 of
-    them, or `num_neighbors`. Needs n > 2f.
+    $$F(X) = \frac{1}{m} \sum_{j \in M} x_j, \quad s_j = \sum_{i \in N_j} \lVert x_j - x_i \rVert_p^2$$
+
+    where M are the m rows with the least scores s_j, and N_j the rows nearest to x_j, itself left out:
+    n - f - 1 of them, or `num_neighbors`. Needs n > 2f.
 
     Source: ARC, section 2; NNM, section 15.1.3; scores as in NNM, section 8.1.2.
 
@@ -50,6 +52,7 @@ class MultiKrum(LinearRule):
     name = "multi-krum"
     source = "ARC 2, NNM 15.1.3"
     breakdown = "1/2"
+    cost = "2"
 
     def __init__(
         self, f: int | float = 0, m: int | None = None, p: float = 2, num_neighbors: int | None = None
@@ -98,9 +101,11 @@ class MultiKrum(LinearRule):
 
 
 class Krum(MultiKrum):
-    """The row with the least sum of squared distances to its nearest other rows.
+    r"""The row with the least sum of squared distances to its nearest other rows.
 
-    ``x_k with k in argmin_j sum_{i in N_j} ||x_j - x_i||_p^2``, where N_j are the n - f - 1 nearest
+    $$F(X) = x_k, \quad k \in \operatorname*{argmin}_j \sum_{i \in N_j} \lVert x_j - x_i \rVert_p^2$$
+
+    where N_j are the n - f - 1 nearest
     *other* rows (NNM counts the row itself, at distance zero, and so says n - f). Ties go to the
     lowest index. Needs n > 2f; kappa = 6 (1 + f/(n - 2f)).
 

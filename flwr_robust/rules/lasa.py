@@ -21,8 +21,11 @@ Booleans = NDArray[np.bool_]
 
 
 class LASA(Rule):
-    """Layer-adaptive sparsified model aggregation.
+    r"""Layer-adaptive sparsified model aggregation.
 
+    $$[F(X)]_\ell = \frac{1}{|G_\ell|} \sum_{i \in G_\ell} [\operatorname{top}_k(x_i)]_\ell$$
+
+    where G_l are the rows that pass in layer l.
     Each row keeps its k = (1 - sparsity) d largest absolute values (of equal ones at the edge the first
     columns). Per layer a row passes if its L2 norm and its positive direction purity,
     ``1/2 (1 + (plus - minus) / (plus + minus))`` over the signs of its values, both have an MZ-score
@@ -36,8 +39,10 @@ class LASA(Rule):
     ----------
     sparsity : float
         Share of each row that is set to zero, in [0, 1).
-    magnitude_radius, direction_radius : float
-        Largest absolute MZ-scores of norm and purity.
+    magnitude_radius : float
+        Largest absolute MZ-score of the norm.
+    direction_radius : float
+        Largest absolute MZ-score of the purity.
 
     Examples
     --------
@@ -53,6 +58,7 @@ class LASA(Rule):
     requirement = "n >= 3"
     source = "LASA Alg. 1"
     breakdown = "not proven"
+    cost = "2, and a sample of the columns"
 
     def __init__(self, sparsity: float = 0.3, magnitude_radius: float = 2.0, direction_radius: float = 1.0) -> None:
         super().__init__()

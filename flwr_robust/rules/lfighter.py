@@ -18,12 +18,14 @@ from flwr_robust.updates import FloatArray, Layer, Updates, pieces
 
 
 class LFighter(Rule):
-    """Mean of the larger and more consistent of two clusters of nodes: against label flipping.
+    r"""Mean of the larger and more consistent of two clusters of nodes: against label flipping.
+
+    $$F(X) = \bar{x}_C, \quad C \in \operatorname*{argmax}_{C \in \{C_1, C_2\}}
+    \frac{1}{n} \sum_{i \in C} (1 - \min_{j \in C} \cos(g_i, g_j))$$
 
     Of the output layer's weight (classes, features) the two classes with the largest norms, summed over the
-    nodes, are taken; KMeans splits the nodes in two by their updates of these; kept is the cluster with the
-    larger ``members/n (1 - mean over members of their least cosine similarity)``, in which a node's
-    similarity to itself counts as 0. Needs a 2-D layer and n >= 1; takes no f.
+    nodes, are taken; KMeans splits the nodes in two by their updates g of these; the cluster with the larger
+    score is kept. A node's similarity to itself counts as 0. Needs a 2-D layer and n >= 1; takes no f.
 
     Source: LPA, section 5.1 and its code (Jebreel et al., 2024).
 
@@ -46,6 +48,7 @@ class LFighter(Rule):
     requirement = "a 2-D output layer"
     source = "LPA 5.1"
     breakdown = "not proven"
+    cost = "1, and parts of the output layer"
 
     def __init__(self, output_layer: str | None = None) -> None:
         super().__init__()

@@ -14,10 +14,13 @@ LIMIT = 400_000
 
 
 class MDA(LinearRule):
-    """Minimum-diameter averaging: the mean of the n - f rows with the least diameter.
+    r"""Minimum-diameter averaging: the mean of the n - f rows with the least diameter.
 
-    ``mean of argmin_{|S| = n - f} max_{i, j in S} ||x_i - x_j||``; of several such sets the first in
-    lexicographic order. Exact, by branch and bound on the distances alone. Needs n > 2f.
+    $$F(X) = \frac{1}{n - f} \sum_{i \in S} x_i, \quad
+    S \in \operatorname*{argmin}_{|S| = n - f} \, \max_{i, j \in S} \lVert x_i - x_j \rVert$$
+
+    Of several such sets the first in lexicographic order. Exact, by branch and bound on the distances
+    alone. Needs n > 2f.
 
     Source: NNM, section 15.1.3 (Rousseeuw, 1985; El Mhamdi et al., 2018).
 
@@ -43,6 +46,7 @@ class MDA(LinearRule):
     needs = Needs.DISTANCES
     source = "NNM 15.1.3"
     breakdown = "1/2"
+    cost = "2, and a search among n rows"
 
     def weights(self, rows: Geometry, f: int) -> Weights:
         """See `LinearRule.weights`."""

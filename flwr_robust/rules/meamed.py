@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from flwr_robust.devices import Block
 from flwr_robust.rules.base import CoordinateRule, Weights
-from flwr_robust.updates import FloatArray
 
 
-def mean_around_median(block: FloatArray, keep: int, out: Weights) -> None:
-    """Mean of the `keep` values nearest to the median of each column of ``block`` (m, columns), which is sorted.
+def mean_around_median(block: Block, keep: int, out: Weights) -> None:
+    """Mean of the `keep` values nearest to the median of each column of ``block`` (m, columns), which may be sorted.
 
     For an even number of rows the median is the mean of the middle two; of two values that are equally
     near, the lower one counts.
     """
     from flwr_robust import kernels
 
-    kernels.sort_rows(block, kernels.sorting_network(len(block), 0, len(block)))
-    kernels.mean_near_median(block, keep, out)
+    kernels.of(block).mean_around_median(block, keep, out)
 
 
 class MeaMed(CoordinateRule):
-    """Mean around the median: per coordinate the mean of the n - f values nearest to the median.
+    r"""Mean around the median: per coordinate the mean of the n - f values nearest to the median.
 
-    ``[F(X)]_k = 1/(n - f) sum of the n - f values of [x_1]_k ... [x_n]_k nearest to their median``. Of two
-    values that are equally near, the lower one counts. Needs n > 2f.
+    $$[F(X)]_k = \frac{1}{n - f} \sum_{i \in N_k} [x_i]_k$$
+
+    where N_k are the n - f rows whose k-th values are nearest to the median of all. Of two values that are
+    equally near, the lower one counts. Needs n > 2f.
 
     Source: NNM, section 15.1.3 (Xie et al., 2018).
 
@@ -40,9 +41,11 @@ class MeaMed(CoordinateRule):
     """
 
     name = "meamed"
+    takes_tensors = True
     source = "NNM 15.1.3"
     breakdown = "1/2"
+    cost = "1"
 
-    def reduce(self, block: FloatArray, f: int, out: Weights) -> None:
+    def reduce(self, block: Block, f: int, out: Weights) -> None:
         """See `CoordinateRule.reduce`."""
         mean_around_median(block, len(block) - f, out)

@@ -9,7 +9,9 @@ from flwr_robust.rules.base import LinearRule, Weights
 
 
 class Mean(LinearRule):
-    """Mean of the rows: ``1/n sum_i x_i``.
+    r"""Mean of the rows.
+
+    $$F(X) = \frac{1}{n} \sum_{i=1}^{n} x_i$$
 
     Tolerates no arbitrary row, but LPA shows that under label poisoning alone, with very
     heterogeneous data, its error is of the optimal order. Needs n >= 1.
@@ -29,6 +31,7 @@ class Mean(LinearRule):
     requirement = "n >= 1"
     source = "LPA (5)"
     breakdown = "0"
+    cost = "1"
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 
 from flwr_robust.geometry import Geometry
-from flwr_robust.rules.base import Needs, PreAggregation, State, Trace
+from flwr_robust.rules.base import Needs, PreAggregation, Trace
 from flwr_robust.rules.checks import check_positive
-from flwr_robust.rules.randomness import Draws
+from flwr_robust.rules.randomness import Drawing, Draws
 from flwr_robust.rules.ties import lowest
 
 
 class NNM(PreAggregation):
-    """Nearest-neighbour mixing: each row becomes the mean of its n - f nearest rows, itself included.
+    r"""Nearest-neighbour mixing: each row becomes the mean of its n - f nearest rows, itself included.
 
-    ``y_i = 1/(n - f) sum_{j=1}^{n-f} x_{i:j}`` with ``x_{i:j}`` the j-th nearest row to ``x_i``; ties go
+    $$y_i = \frac{1}{n - f} \sum_{j=1}^{n-f} x_{i:j}$$
+
+    with ``x_{i:j}`` the j-th nearest row to ``x_i``; ties go
     to the lower index. Needs n > 2f; a rule with coefficient kappa gets 8f/(n - f) (kappa + 1).
 
     Source: NNM, Algorithm 2, equation (1) and Lemma 1.
@@ -41,6 +43,7 @@ class NNM(PreAggregation):
     mixes = True
     source = "NNM Alg. 2"
     breakdown = "the rule's"
+    cost = "1, shared with the chain"
 
     def transform(self, rows: Geometry, f: int, trace: Trace) -> Geometry:
         """See `PreAggregation.transform`."""
@@ -54,8 +57,10 @@ class NNM(PreAggregation):
         return rows.mix(mixing)
 
 
-class Bucketing(PreAggregation):
-    """Means of random buckets of s rows: ``(n, d) -> (ceil(n/s), d)``.
+class Bucketing(Drawing, PreAggregation):
+    r"""Means of random buckets of s rows: ``(n, d) -> (ceil(n/s), d)``.
+
+    $$y_b = \frac{1}{|B_b|} \sum_{i \in B_b} x_i$$
 
     A random permutation of the rows is cut into buckets of s; the last may be smaller, and each is
     averaged over the rows that it holds. The rules behind it keep their f while n shrinks.
@@ -77,6 +82,7 @@ class Bucketing(PreAggregation):
     requirement = "n >= 1"
     source = "NNM 10, 14.1"
     breakdown = "the rule's / s"
+    cost = "0"
 
     def __init__(self, s: int | None = None, f: int | float | None = None, seed: int | None = None) -> None:
         super().__init__(0 if f is None else f)
@@ -96,18 +102,6 @@ class Bucketing(PreAggregation):
     def least_rows(self, f: int) -> int:
         """See `Stage.least_rows`."""
         return 1
-
-    def reset(self) -> None:
-        """Start the sequence of permutations again."""
-        self.draws.reset()
-
-    def state(self) -> State:
-        """See `Stage.state`."""
-        return self.draws.state()
-
-    def load_state(self, state: State) -> None:
-        """See `Stage.load_state`."""
-        self.draws.load_state(state, repr(self))
 
     def bucket_size(self, rows: int, f: int) -> int:
         """Rows a bucket."""

@@ -19,7 +19,9 @@ NORMS = range(1, 17)
 
 
 class MixTailor(Rule):
-    """One rule of a pool, drawn uniformly in each call.
+    r"""One rule of a pool, drawn uniformly in each call.
+
+    $$F(X) = F_J(X), \quad J \sim \operatorname{Uniform}\{1, \ldots, m\}$$
 
     The default pool is the paper's: 64 rules in 4 families of 16, which differ in the norm, p = 1 to 16:
     coordinate-wise median (which has no norm: 16 equal members keep its share at a quarter), Krum, geometric
@@ -55,6 +57,7 @@ class MixTailor(Rule):
     requirement = "n > 2f, or what the pool needs"
     source = "MixTailor 3, 5"
     breakdown = "the pool's least"
+    cost = "the drawn rule's"
 
     def __init__(self, pool: Sequence[Rule] | None = None, seed: int | None = None, f: int | float = 0) -> None:
         super().__init__(f)

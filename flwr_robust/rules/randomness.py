@@ -60,3 +60,21 @@ class Draws:
             "has_uint32": words[4],
             "uinteger": words[5],
         }
+
+
+class Drawing:
+    """A stage whose `draws` are all that it keeps between calls."""
+
+    draws: Draws
+
+    def reset(self) -> None:
+        """Start the draws again."""
+        self.draws.reset()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """See `Stage.state`."""
+        return self.draws.state()
+
+    def load_state(self, state: dict[str, NDArray[Any]]) -> None:
+        """See `Stage.load_state`."""
+        self.draws.load_state(state, repr(self))

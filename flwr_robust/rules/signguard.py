@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 
 from flwr_robust.passes import BlockReader
 from flwr_robust.rows import Rows
-from flwr_robust.rules.base import Needs, Rule, State, Weights
+from flwr_robust.rules.base import Needs, Rule, Weights
 from flwr_robust.rules.checks import check_positive
 from flwr_robust.rules.clipping import clip_factors
 from flwr_robust.rules.mean_shift import bandwidth_of, mean_shift
-from flwr_robust.rules.randomness import Draws
+from flwr_robust.rules.randomness import Drawing, Draws
 from flwr_robust.updates import FloatArray, Updates
 
 
-class SignGuard(Rule):
-    """Mean of the rows, clipped to the median norm, whose norm and signs are like those of most.
+class SignGuard(Drawing, Rule):
+    r"""Mean of the rows, clipped to the median norm, whose norm and signs are like those of most.
+
+    $$F(X) = \frac{1}{|G|} \sum_{i \in G} \min\left(1, \frac{M}{\lVert x_i \rVert}\right) x_i, \quad
+    M = \operatorname{median}_j \lVert x_j \rVert$$
 
     Kept are rows with a norm within [lower, upper] times the median norm, and rows in the largest cluster
     (MeanShift) of their shares of positive, zero and negative values in a random window of the columns.
@@ -30,8 +33,10 @@ class SignGuard(Rule):
 
     Parameters
     ----------
-    lower, upper : float
-        Bounds of the norm, in median norms.
+    lower : float
+        Least norm that passes, in median norms.
+    upper : float
+        Largest norm that passes, in median norms.
     fraction : float
         Share of the columns whose signs are looked at, in (0, 1].
     seed : int, optional
@@ -51,6 +56,7 @@ class SignGuard(Rule):
     requirement = "n >= 3"
     source = "LASA 5"
     breakdown = "1/2"
+    cost = "2, and a tenth of the columns"
 
     def __init__(self, lower: float = 0.1, upper: float = 3.0, fraction: float = 0.1, seed: int | None = None) -> None:
         super().__init__()
@@ -75,18 +81,6 @@ class SignGuard(Rule):
         defaults = {"lower": 0.1, "upper": 3.0, "fraction": 0.1}
         given = {key: getattr(self, key) for key, value in defaults.items() if getattr(self, key) != value}
         return given if self.draws.seed is None else given | {"seed": self.draws.seed}
-
-    def reset(self) -> None:
-        """Start the draws again."""
-        self.draws.reset()
-
-    def state(self) -> State:
-        """See `Stage.state`."""
-        return self.draws.state()
-
-    def load_state(self, state: State) -> None:
-        """See `Stage.load_state`."""
-        self.draws.load_state(state, repr(self))
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
         """See `Rule.aggregate`."""

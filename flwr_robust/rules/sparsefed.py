@@ -18,9 +18,12 @@ CHUNK = 2**20
 
 
 class SparseFed(Rule):
-    """Top-k of an error memory that gathers the momentum of clipped means.
+    r"""Top-k of an error memory that gathers the momentum of clipped means.
 
-    ``g = 1/n sum_i min(1, C / ||x_i||) x_i``, ``u <- momentum u + g``, ``e <- e + u``; the output is the k d
+    $$g = \frac{1}{n} \sum_{i=1}^{n} \min\left(1, \frac{C}{\lVert x_i \rVert}\right) x_i, \quad
+    u \leftarrow \beta u + g, \quad e \leftarrow e + u, \quad F(X) = \operatorname{top}_{kd}(e)$$
+
+    with the momentum beta; the output is the k d
     coordinates of e with the largest absolute values (of equal ones the first), which e then forgets.
     Momentum and error start at zero, also for a model of another size. Needs n >= 1.
 
@@ -50,6 +53,7 @@ class SparseFed(Rule):
     requirement = "n >= 1"
     source = "LASA 2, 5"
     breakdown = "1/2"
+    cost = "2"
 
     def __init__(self, k: float = 0.5, max_norm: float | None = None, momentum: float = 0.9) -> None:
         super().__init__()

@@ -1,0 +1,78 @@
+"""What torch's CPU cannot stand in for: results, streams and memory of a real GPU. Skipped where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import flwr_robust
+from flwr_robust import rules
+from flwr_robust.engine import aggregate
+from flwr_robust.updates import DenseUpdates
+from tests.devices.cases import LAYERS, LP_RULES, SPECS, D, F, N, assert_same, compare, kinds, make, on
+from tests.devices.test_strategies import replies_to
+from tests.messages import values
+from tests.rules.data import assert_close, matrix
+
+torch = pytest.importorskip("torch")
+if not torch.cuda.is_available():
+    pytest.skip("no CUDA device is here: the same code is tested on torch's CPU", allow_module_level=True)
+
+from flwr_robust import torch_device  # noqa: E402 - needs torch
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_every_chain_on_a_gpu(spec):
+    for dtype in (np.float32, np.float64):
+        for kind in kinds(spec):
+            compare(make(spec), "cuda", kind, dtype)
+
+
+@pytest.mark.parametrize("rule", LP_RULES, ids=repr)
+def test_other_norms_on_a_gpu(rule):
+    compare(rule, "cuda", "normal", np.float32)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_tensor_on_a_gpu_stays_there(spec):
+    X = torch.from_numpy(matrix("normal", N, D, seed=12)).cuda()
+    before = X.clone()
+    found = make(spec)(X, layers=LAYERS)
+    assert found.device == X.device
+    assert found.dtype == X.dtype
+    assert torch.equal(X, before)
+    assert_close(found.cpu().numpy(), make(spec)(X.cpu().numpy(), layers=LAYERS), X.cpu().numpy(), 1e-6)
+
+
+def test_a_tensor_that_is_still_being_made():
+    X = torch.zeros(N, 2_000_000, device="cuda")
+    with torch.cuda.stream(torch.cuda.Stream()):
+        for step in range(50):
+            X += step
+        found = rules.Median()(X)
+    assert (found == 1225.0).all()
+
+
+@pytest.mark.parametrize("spec", ["arc+nnm+krum", "nnm+median", "meamed", "lasa"])
+def test_a_gpu_holds_few_blocks(spec):
+    n, d = 16, 4_000_000
+    X = np.random.default_rng(13).standard_normal((n, d), dtype=np.float32)
+    aggregate(make(spec), on("cuda", DenseUpdates(X[:, :1000])))  # libraries take memory of their own
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    found = aggregate(make(spec), on("cuda", DenseUpdates(X)))
+    peak = torch.cuda.max_memory_allocated() - before
+    # A float32 block, its float64 copy, sorted values with their places, and what comes of them.
+    assert peak <= torch_device.RESIDENT * 6 * torch_device.BLOCK_BYTES
+    assert peak < X.nbytes
+    assert_same(found, aggregate(make(spec), DenseUpdates(X)), X)
+
+
+def test_strategies_on_a_gpu():
+    model = {"w": np.zeros((200, 300), np.float32)}
+    for wrapped in (flwr_robust.TrimmedMean, flwr_robust.Krum, flwr_robust.Bulyan):
+        found, expected = (
+            values(flwr_robust.NNM(wrapped(num_malicious_nodes=F, **options)).aggregate_train(1, replies_to(model))[0])
+            for options in ({"device": "cuda"}, {})
+        )
+        assert np.abs(found["w"] - expected["w"]).max() < 1e-6

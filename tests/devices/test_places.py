@@ -1,0 +1,187 @@
+"""A device holds a few blocks at a time, however many threads work, and what is made of them there is a few blocks too.
+
+torch's CPU stands in for a GPU: blocks are counted as they come and go, and so is every tensor that operations make.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from contextlib import contextmanager
+
+import pytest
+
+from flwr_robust import parallel, rules
+from flwr_robust.devices import choose_device
+from flwr_robust.engine import aggregate
+from flwr_robust.updates import DenseUpdates
+from tests.devices.cases import LAYERS, SPECS, D, N, assert_same, make, on
+from tests.rules import references as ref
+from tests.rules.data import assert_close, matrix
+
+torch = pytest.importorskip("torch")
+
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402 - needs torch
+from torch.utils._pytree import tree_leaves  # noqa: E402
+
+from flwr_robust import torch_device  # noqa: E402
+
+# What there may be of a block, in multiples of its size as float64: itself, its float64 copy, the mixed block, sorted
+# values with their places, and one of what comes between.
+COPIES = 6
+
+
+class Memory:
+    """The device's memory: knows the bytes of all tensors that live there, and the most that ever did."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.blocks, self.most_blocks, self.given = 0, 0, 0
+        self.sizes, self.holders, self.peak = {}, {}, 0
+
+    def place(self, block):
+        """Copy a block here."""
+        placed = block.clone()
+        with self.lock:
+            self.blocks, self.given = self.blocks + 1, self.given + 1
+            self.most_blocks = max(self.most_blocks, self.blocks)
+        weakref.finalize(placed, self._leave)
+        self.hold(placed)
+        time.sleep(0.001)  # others come meanwhile, if they may
+        return placed
+
+    def hold(self, tensor):
+        """Count what a tensor lies in until the last tensor that lies there is gone."""
+        storage = tensor.untyped_storage()
+        key = storage.data_ptr()
+        with self.lock:
+            self.sizes[key] = storage.nbytes()
+            self.holders[key] = self.holders.get(key, 0) + 1
+            self.peak = max(self.peak, sum(self.sizes.values()))
+        weakref.finalize(tensor, self._let_go, key)
+
+    def _leave(self):
+        with self.lock:
+            self.blocks -= 1
+
+    def _let_go(self, key):
+        with self.lock:
+            self.holders[key] -= 1
+            if not self.holders[key]:
+                del self.holders[key], self.sizes[key]
+
+
+class Watched(TorchDispatchMode):
+    """Has a memory hold what each operation of this thread returns."""
+
+    def __init__(self, memory):
+        super().__init__()
+        self.memory = memory
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        for made in tree_leaves(result):
+            if isinstance(made, torch.Tensor):
+                self.memory.hold(made)
+        return result
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """Have torch's CPU keep count as the memory of a GPU of its own."""
+    memory, place = Memory(), torch_device.TorchDevice.place
+
+    @contextmanager
+    def watched(device):
+        with place(device), Watched(memory):
+            yield
+
+    monkeypatch.setattr(torch_device.TorchDevice, "put", lambda self, block: memory.place(block))
+    monkeypatch.setattr(torch_device.TorchDevice, "place", watched)
+    return memory
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_few_blocks_are_on_the_device_at_a_time(spec, memory, monkeypatch):
+    X, width = matrix("normal", N, D, seed=9), 84
+    monkeypatch.setattr(parallel, "block_width", lambda *_: width)
+    found = aggregate(make(spec), on("cpu", DenseUpdates(X, LAYERS)), threads=8)
+    # Several at a time, of the 12 that each pass there takes; LASA's own passes take none.
+    assert memory.given in ((0,) if spec in ("lasa", "bucketing+lasa") else (12, 24, 36))
+    assert min(2, memory.given) <= memory.most_blocks <= torch_device.RESIDENT
+    assert memory.peak <= torch_device.RESIDENT * COPIES * N * width * 8
+    assert memory.blocks == 0
+    assert not memory.sizes
+    assert_same(found, aggregate(make(spec), DenseUpdates(X, LAYERS), threads=8), X)
+
+
+def test_a_place_is_given_back_after_an_error():
+    device = choose_device("cpu", "a test")
+    for _ in range(2 * torch_device.RESIDENT):
+        with pytest.raises(ZeroDivisionError), device.place():
+            raise ZeroDivisionError
+    X = matrix("normal", N, D, seed=10)
+    assert_close(aggregate(rules.Mean(), on("cpu", DenseUpdates(X))).vector, ref.mean(X), X)
+
+
+# ---------------------------------------------------------------- CUDA's streams, faked
+
+
+class Stream:
+    """Stands in for torch.cuda.Stream: what is copied on it has arrived only once it is synchronised."""
+
+    def __init__(self):
+        self.blocks, self.waits, self.pending = 0, 0, False
+
+    def __enter__(self):
+        assert not self.pending
+        self.blocks, self.pending = self.blocks + 1, True
+
+    def synchronize(self):
+        self.waits, self.pending = self.waits + 1, False
+
+    def __exit__(self, *error):
+        pass
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    """A CUDA device whose blocks lie on the CPU, its streams, and whether what is allocated is to be pinned."""
+    streams, pinned, empty = [], [], torch.empty
+
+    def make_stream(device):
+        streams.append(Stream())
+        return streams[-1]
+
+    def make_empty(size, *, pin_memory=False, **options):
+        pinned.append(pin_memory)
+        return empty(size, **options)  # to pin memory takes a driver
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "Stream", make_stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch, "empty", make_empty)
+    torch_device.torch_device.cache_clear()
+    device = choose_device("cuda", "a test")
+    device.torch = torch.device("cpu")
+    yield device, streams, pinned
+    torch_device.torch_device.cache_clear()
+
+
+def test_every_block_has_a_stream_and_waits_for_it(faked):
+    device, streams, pinned = faked
+    assert (device.name, device.is_cuda, len(streams)) == ("cuda:1", True, torch_device.RESIDENT)
+    assert choose_device("cuda:1", "a test") is device
+    X = matrix("normal", N, D, seed=11)
+    updates = DenseUpdates(X, LAYERS)
+    updates.device = device
+    found = aggregate(make("arc+nnm+trimmed-mean"), updates, threads=4)
+    assert_same(found, aggregate(make("arc+nnm+trimmed-mean"), DenseUpdates(X, LAYERS)), X)
+    # Two passes, in blocks of the least width.
+    assert sum(stream.blocks for stream in streams) == 2 * -(-D // parallel.MIN_WIDTH)
+    assert all(stream.waits == stream.blocks and not stream.pending for stream in streams)
+    assert pinned
+    assert all(pinned)
