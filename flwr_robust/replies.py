@@ -265,7 +265,7 @@ def _read_array(name: str, array: Array, dtype: np.dtype[Any], shape: tuple[int,
     usual, size = _usual_header(dtype, shape)
     if len(data) == len(usual) + size * dtype.itemsize and data.startswith(usual):
         return np.frombuffer(data, dtype, size, len(usual))
-    header = _header(data)
+    header = read_header(data)
     if header is None:
         raise RejectedError(f"array {name!r} holds bytes that are no .npy file")
     found_shape, fortran, found_dtype, offset = header
@@ -293,8 +293,8 @@ def _usual_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[bytes, 
     return header, prod(shape)
 
 
-def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int] | None:
-    """Shape, Fortran order, dtype and offset of the values of a .npy file; None if it is none."""
+def read_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int] | None:
+    """Return shape, Fortran order, dtype and offset of the values of a .npy file; None if it is none."""
     version = data[6:8]
     width = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(version)
     if data[:6] != npy.MAGIC_PREFIX or width is None:
@@ -335,18 +335,23 @@ def with_content(message: Message, node_id: int, content: RecordDict) -> Message
     metadata = message.metadata
     if not isinstance(getattr(metadata, "src_node_id", None), int):
         # A mock of a unit test: a real message needs real metadata.
-        metadata = Metadata(
-            run_id=0,
-            message_id="",
-            src_node_id=node_id,
-            dst_node_id=0,
-            reply_to_message_id="",
-            group_id="",
-            created_at=0.0,
-            ttl=0.0,
-            message_type="train",
-        )
+        metadata = metadata_by_hand("train", source=node_id)
     return Message(metadata=metadata, content=content)  # type: ignore[call-overload,no-any-return]
+
+
+def metadata_by_hand(kind: str, source: int = 0, destination: int = 0) -> Metadata:
+    """Return metadata for a message that no grid carried."""
+    return Metadata(
+        run_id=0,
+        message_id="",
+        src_node_id=source,
+        dst_node_id=destination,
+        reply_to_message_id="",
+        group_id="",
+        created_at=0.0,
+        ttl=0.0,
+        message_type=kind,
+    )
 
 
 def only_metrics(message: Message) -> MetricRecord:

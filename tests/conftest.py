@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from tests.messages import set_identity
@@ -8,3 +10,28 @@ from tests.messages import set_identity
 @pytest.fixture(autouse=True)
 def identity():
     set_identity()
+
+
+class Deprecations(logging.Handler):
+    """What Flower tells of deprecated features: it logs that, where others would warn."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def emit(self, record):
+        if "DEPRECATED FEATURE" in str(record.msg):
+            self.told.append(record.getMessage())
+
+
+# From the start: modules and fixtures of wider scope are not to use such features either.
+deprecations = Deprecations()
+logging.getLogger("flwr").addHandler(deprecations)
+
+
+@pytest.fixture(autouse=True)
+def no_deprecated_feature():
+    """Fail the test in which this process used, or is found to have used, what Flower will remove."""
+    yield
+    told, deprecations.told = deprecations.told, []
+    assert not told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -84,6 +85,14 @@ class FakeGrid(Grid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout=None):
         answers = [self.answer(message.metadata.dst_node_id, message) for message in messages]
         return [answer for answer in answers if answer is not None]
+
+
+class RunGrid(FakeGrid):
+    """A grid that knows its run, as Flower's older loops ask for it."""
+
+    @property
+    def run(self):
+        return SimpleNamespace(run_id=1)
 
 
 def trainer(step):

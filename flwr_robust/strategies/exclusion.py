@@ -8,32 +8,35 @@ from collections.abc import Iterable, Sequence
 from flwr.app import Message
 
 
-def ask_others(messages: Sequence[Message], excluded: Iterable[int], node_ids: Iterable[int]) -> list[Message]:
-    """Return the messages without those to excluded nodes, which go to nodes that were not sampled, if there are.
+def substitute(sampled: Sequence[int], excluded: Iterable[int], node_ids: Iterable[int]) -> list[tuple[int, int]]:
+    """Return (sampled node, node to ask in its place) without excluded nodes, as long as there are others.
 
     A uniform sample of all nodes becomes a uniform sample of the nodes that are not excluded.
 
     Parameters
     ----------
-    messages : sequence of Message
-        One to each sampled node.
+    sampled : sequence of int
+        Nodes that the round would ask.
     excluded : iterable of int
         Nodes to ask nothing of.
     node_ids : iterable of int
         All connected nodes.
     """
     barred = set(excluded)
-    kept = [message for message in messages if message.metadata.dst_node_id not in barred]
-    freed = [message for message in messages if message.metadata.dst_node_id in barred]
-    asked = {message.metadata.dst_node_id for message in messages}
-    others = [node for node in node_ids if node not in asked | barred]
+    kept = [(node, node) for node in sampled if node not in barred]
+    freed = [node for node in sampled if node in barred]
+    taken = barred | set(sampled)
+    others = [node for node in node_ids if node not in taken]
     # Drawn as Flower draws its sample, so that the user's `random.seed` settles both.
     chosen = random.sample(others, min(len(freed), len(others)))
-    return kept + [_to(node, message) for node, message in zip(chosen, freed, strict=False)]
+    return kept + list(zip(freed, chosen, strict=False))
 
 
-def _to(node_id: int, message: Message) -> Message:
+def addressed_to(node_id: int, message: Message) -> Message:
+    """Return the message with another recipient."""
     metadata = message.metadata
+    if metadata.dst_node_id == node_id:
+        return message
     return Message(
         message.content,
         dst_node_id=node_id,

@@ -19,7 +19,7 @@ from flwr_robust.replies import Inbox, Layout, Questions, RejectedError, admit, 
 from flwr_robust.report import RoundReport
 from flwr_robust.rules.base import GaveUpError, Stage, State
 from flwr_robust.rules.checks import resolve_f
-from flwr_robust.strategies.exclusion import ask_others
+from flwr_robust.strategies.exclusion import addressed_to, substitute
 from flwr_robust.strategies.options import RecordOptions
 from flwr_robust.suspicion import Suspicion, make_suspicion, places_to_spare
 from flwr_robust.updates import ReplyUpdates
@@ -110,23 +110,36 @@ class Gate:
         check : callable
             Raises ValueError where a number of replies is too small: so many are asked in any case.
         """
-        kept, before, self.excluded = list(messages), self.excluded, []
-        if self.suspicion is None or self.suspicion.exclude_after is None or not kept:
-            return kept
-        nodes = list(grid.get_node_ids())
-        spare = places_to_spare(len(kept), len(nodes), resolve_f(f, len(nodes)), lambda n: _passes(check, n))
+        kept = list(messages)
+        asked = {message.metadata.dst_node_id: message for message in kept}
+        pairs = self.substitute(list(asked), grid.get_node_ids, f, check)
+        return [addressed_to(node, asked[sampled]) for sampled, node in pairs] if self.excluded else kept
+
+    def substitute(
+        self,
+        sampled: Sequence[int],
+        connected: Callable[[], Iterable[int]],
+        f: int | float,
+        check: Callable[[int], None],
+    ) -> list[tuple[int, int]]:
+        """Return (sampled node, node to ask in its place), as `exclude` does; `connected` tells all nodes."""
+        before, self.excluded = self.excluded, []
+        if self.suspicion is None or self.suspicion.exclude_after is None or not sampled:
+            return [(node, node) for node in sampled]
+        nodes = list(connected())
+        spare = places_to_spare(len(sampled), len(nodes), resolve_f(f, len(nodes)), lambda n: _passes(check, n))
         self.excluded = self.suspicion.above(nodes, spare)
         for node in self.excluded:
             if node not in before:
                 log(WARNING, "Node %s is excluded from training: %s", node, self._why(node))
-        return ask_others(kept, self.excluded, nodes)
+        return substitute(sampled, self.excluded, nodes)
 
     def _why(self, node: int) -> str:
         assert self.suspicion is not None
         return f"its suspicion is {self.suspicion.values[node]:.3f}, above {self.suspicion.exclude_after:g}"
 
-    def sent(self, kind: str, messages: Iterable[Message], arrays: ArrayRecord) -> list[Message]:
-        """Remember the nodes that are asked and, for training, the model that they get.
+    def sent(self, kind: str, messages: Iterable[Message], arrays: ArrayRecord | None) -> list[Message]:
+        """Remember the nodes that are asked and, for training, the model that they get (None: there is none yet).
 
         Raises
         ------
@@ -137,8 +150,10 @@ class Gate:
             if not _kernels_ready():
                 log(INFO, "Loading compiled kernels; the first time on a machine they are compiled, in some seconds")
             try:
-                self.layout = Layout.of(arrays)
-                self.model = self.layout.read(arrays)
+                self.layout = self.model = None
+                if arrays is not None:
+                    self.layout = Layout.of(arrays)
+                    self.model = self.layout.read(arrays)
             except RejectedError as error:
                 raise ValueError(f"this model cannot be aggregated: {error}.") from error
             self.arrays = arrays
@@ -146,6 +161,10 @@ class Gate:
         # A grid writes the ids of the messages into these metadata when it sends them.
         self._asked[kind] = {message.metadata.dst_node_id: message.metadata for message in kept}
         return kept
+
+    def asked(self, kind: str) -> Questions | None:
+        """Return the nodes that were asked to train or to evaluate, and by what; None if that is not known."""
+        return self._asked[kind]
 
     def open(self, replies: Iterable[Message]) -> Inbox:
         """Read the replies to the training round; the model that was sent is what they must look like."""

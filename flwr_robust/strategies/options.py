@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, cast
 
 from flwr.app import MetricRecord, RecordDict
 
+from flwr_robust.devices import CPU, Device, choose_device
 from flwr_robust.metrics import median_metrics
+from flwr_robust.rules.checks import check_threads
 
 Init = TypeVar("Init", bound=Callable[..., None])
 MetricsFunction = Callable[[list[RecordDict], str], MetricRecord]
@@ -33,6 +35,8 @@ class FedAvgOptions(TypedDict, total=False):
 class RecordOptions(TypedDict, total=False):
     """Keyword arguments of our strategies and wrappers: what is kept of the nodes' fates.
 
+    Attributes
+    ----------
     report_path : str or Path, optional
         File that gets one JSON line a round.
     suspicion : float, optional
@@ -49,23 +53,84 @@ class RecordOptions(TypedDict, total=False):
     exclude_after: float | None
 
 
-class Options(FedAvgOptions, RecordOptions, total=False):
-    """`FedAvgOptions`, `RecordOptions`, and what else our strategies add.
+class WrapperOptions(RecordOptions, total=False):
+    """`RecordOptions`, and where passes over the replies run.
 
-    server_learning_rate : float, default 1.0
-        The new model is ``global + server_learning_rate * aggregate``.
+    Attributes
+    ----------
+    device : str or torch.device, optional
+        ``"cuda"`` or ``"cuda:1"``: blocks stream to that GPU, a few at a time, and torch works on them there (for
+        which torch has to be installed); ``"cpu"``: the same on the CPU. By default compiled loops on the CPU, where
+        in any case stay what needs parts of the columns alone (DnC, LFighter, SignGuard's signs), LASA's own passes,
+        and the steps of GeometricMedian and of Bulyan's selections in other lp norms.
     threads : int, optional
         Threads that aggregate. By default ``FLWR_ROBUST_THREADS`` from the environment, else the cores that the
         process may run on. The aggregate is the same up to rounding.
     """
 
-    server_learning_rate: float
     threads: int | None
+    device: Any
+
+
+class OwnOptions(WrapperOptions, total=False):
+    """`WrapperOptions`, and what else our strategies add to Flower's.
+
+    Attributes
+    ----------
+    server_learning_rate : float, default 1.0
+        The new model is ``global + server_learning_rate * aggregate``.
+    server_momentum : float, default 0.0
+        In [0, 1). The aggregate's place is taken by ``m <- server_momentum * m + aggregate``, as in Flower's
+        `FedAvgM`.
+    """
+
+    server_learning_rate: float
+    server_momentum: float
+
+
+class Options(FedAvgOptions, OwnOptions, total=False):
+    """Keyword arguments of our strategies: Flower's `FedAvgOptions` and our `OwnOptions`."""
+
+
+def own_options(options: Mapping[str, Any]) -> OwnOptions:
+    """Return the options that are ours."""
+    return cast(OwnOptions, {key: value for key, value in options.items() if key in OwnOptions.__annotations__})
+
+
+def threads_and_device(
+    options: WrapperOptions, owner: str, threads: int | None = None, device: Device = CPU
+) -> tuple[int | None, Device]:
+    """Return where passes run: as the options say, else as is given here.
+
+    Raises
+    ------
+    ValueError
+        If an option has a value that makes no sense; the text names the owner.
+    """
+    if "threads" in options:
+        threads = check_threads(options["threads"], owner)
+    if "device" in options:
+        device = choose_device(options["device"], owner)
+    return threads, device
+
+
+def check_wrapper_options(options: WrapperOptions, owner: str) -> None:
+    """Refuse what is no option of wrappers, as Python does for named parameters.
+
+    Raises
+    ------
+    TypeError
+        If there is such an option.
+    """
+    unknown = [name for name in options if name not in WrapperOptions.__annotations__]
+    if unknown:
+        allowed = ", ".join(WrapperOptions.__annotations__)
+        raise TypeError(f"{owner} was given {unknown[0]!r}, which wrappers do not take; beside their own: {allowed}.")
 
 
 def fedavg_options(options: Options) -> FedAvgOptions:
     """Return what `FedAvg` takes of the options, with medians as the default for metrics."""
-    ours = Options.__annotations__.keys() - FedAvgOptions.__annotations__.keys()
+    ours = own_options(options)
     chosen = cast(FedAvgOptions, {key: value for key, value in options.items() if key not in ours})
     chosen["train_metrics_aggr_fn"] = chosen.get("train_metrics_aggr_fn") or median_metrics
     chosen["evaluate_metrics_aggr_fn"] = chosen.get("evaluate_metrics_aggr_fn") or median_metrics

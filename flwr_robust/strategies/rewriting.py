@@ -14,14 +14,15 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 from numpy.typing import NDArray
 
+from flwr_robust.devices import CPU, Device
 from flwr_robust.engine import look, plan, what_is_needed
 from flwr_robust.metrics import median_metrics
 from flwr_robust.passes import mix_rows
 from flwr_robust.replies import Inbox, Layout, make_array, only_metrics, with_content
 from flwr_robust.report import RoundReport
 from flwr_robust.rules.base import Needs, PreAggregation, Trace, check_chain
+from flwr_robust.strategies.aggregation import median_of_integers, step_from
 from flwr_robust.strategies.gate import Gate
-from flwr_robust.strategies.robust import median_of_integers, step_from
 from flwr_robust.updates import FloatArray, ReplyUpdates
 
 Rewritten = tuple[FloatArray, NDArray[np.float64], Trace]
@@ -43,12 +44,24 @@ class RewritingStrategy(Strategy):
         Applied in order.
     gate : Gate, optional
         Keeps reports and suspicions; must be new.
+    threads : int, optional
+        That measure and mix; by default as many as is sensible.
+    device : Device
+        Where blocks are measured and mixed.
     """
 
-    def __init__(self, strategy: Strategy, stages: Sequence[PreAggregation], gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        stages: Sequence[PreAggregation],
+        gate: Gate | None = None,
+        threads: int | None = None,
+        device: Device = CPU,
+    ) -> None:
         self.strategy = strategy
         self.stages = tuple(stages)
         self.gate = gate or Gate()
+        self.threads, self.device = threads, device
 
     @property
     def reports(self) -> list[RoundReport]:
@@ -151,11 +164,12 @@ class RewritingStrategy(Strategy):
         check_chain(self.stages, n)
 
     def _rewrite(self, updates: ReplyUpdates) -> tuple[Rewritten, NDArray[np.float64]]:
-        geometry, _ = look(updates, max(what_is_needed(self.stages), Needs.NORMS))
+        updates.device = self.device
+        geometry, _ = look(updates, max(what_is_needed(self.stages), Needs.NORMS), self.threads)
         trace = Trace()
         mixing = plan(self.stages, geometry, updates.n, trace).mixing
         norms = geometry.norms * geometry.unit
-        return (mix_rows(updates, mixing), norms, trace), norms
+        return (mix_rows(updates, mixing, self.threads), norms, trace), norms
 
     def _hand_on(
         self, server_round: int, rows: FloatArray, inbox: Inbox

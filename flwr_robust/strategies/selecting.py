@@ -154,8 +154,10 @@ class DnC(RobustStrategy):
     ----------
     num_malicious_nodes : int or float
         Nodes that may lie: a number, or a fraction in [0, 0.5).
-    iterations, subsample : int
-        Samples of columns, and columns in each.
+    iterations : int
+        Samples of columns.
+    subsample : int
+        Columns in each.
     filter_fraction : float
         Updates to drop an iteration, in multiples of num_malicious_nodes.
     seed : int, optional
@@ -193,8 +195,10 @@ class SignGuard(RobustStrategy):
     ----------
     num_malicious_nodes : int or float
         Not used by the rule; wrappers around the strategy inherit it.
-    lower, upper : float
-        Bounds of the norm, in median norms.
+    lower : float
+        Least norm that passes, in median norms.
+    upper : float
+        Largest norm that passes, in median norms.
     fraction : float
         Share of the columns whose signs are looked at.
     seed : int, optional
@@ -250,8 +254,10 @@ class LASA(RobustStrategy):
         Not used by the rule; wrappers around the strategy inherit it.
     sparsity : float
         Share of each update that is set to zero.
-    magnitude_radius, direction_radius : float
-        Largest absolute MZ-scores of a layer's norm and purity of signs.
+    magnitude_radius : float
+        Largest absolute MZ-score of a layer's norm.
+    direction_radius : float
+        Largest absolute MZ-score of a layer's purity of signs.
     **options
         See `RobustStrategy`.
     """

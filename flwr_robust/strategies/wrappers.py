@@ -16,8 +16,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr_robust import rules
 from flwr_robust.rules.base import PreAggregation, Rule, chain
 from flwr_robust.rules.checks import check_f
-from flwr_robust.strategies.gate import Gate
-from flwr_robust.strategies.options import RecordOptions
+from flwr_robust.strategies.options import WrapperOptions, check_wrapper_options, threads_and_device
 from flwr_robust.strategies.rewriting import RewritingStrategy
 from flwr_robust.strategies.robust import RobustStrategy
 
@@ -31,8 +30,9 @@ class PreAggregationStrategy(Strategy):
         Ours or any other.
     stage : PreAggregation
         Applied before all that the strategy does.
-    **record
-        `report_path`, `suspicion` and `exclude_after`, as in `RobustStrategy`; by default the wrapped strategy's.
+    **options
+        `threads`, `device`, `report_path`, `suspicion` and `exclude_after`, as in `RobustStrategy`; by default the
+        wrapped strategy's.
 
     Attributes
     ----------
@@ -40,14 +40,20 @@ class PreAggregationStrategy(Strategy):
         What runs: a copy of the wrapped strategy with the longer chain, or the rewriting of replies.
     """
 
-    def __init__(self, strategy: Strategy, stage: PreAggregation, **record: Unpack[RecordOptions]) -> None:
+    def __init__(self, strategy: Strategy, stage: PreAggregation, **options: Unpack[WrapperOptions]) -> None:
         inner, name = unwrap(strategy), type(self).__name__
+        check_wrapper_options(options, name)
         if isinstance(inner, RobustStrategy):
-            self.strategy: RobustStrategy | RewritingStrategy = inner.with_rule(chain(stage, inner.rule), **record)
-        elif isinstance(inner, RewritingStrategy):
-            self.strategy = RewritingStrategy(inner.strategy, (stage, *inner.stages), inner.gate.anew(name, record))
-        else:
-            self.strategy = RewritingStrategy(inner, (stage,), Gate().anew(name, record))
+            self.strategy: RobustStrategy | RewritingStrategy = inner.with_rule(chain(stage, inner.rule), **options)
+            return
+        if not isinstance(inner, RewritingStrategy):
+            inner = RewritingStrategy(inner, ())
+        self.strategy = RewritingStrategy(
+            inner.strategy,
+            (stage, *inner.stages),
+            inner.gate.anew(name, options),
+            *threads_and_device(options, name, inner.threads, inner.device),
+        )
 
     @property
     def rule(self) -> Rule | None:
@@ -132,7 +138,7 @@ class NNM(PreAggregationStrategy):
         Ours or any other.
     num_malicious_nodes : int or float, optional
         Nodes that may lie; by default the wrapped strategy's.
-    **record
+    **options
         See `PreAggregationStrategy`.
 
     Examples
@@ -143,9 +149,9 @@ class NNM(PreAggregationStrategy):
     """
 
     def __init__(
-        self, strategy: Strategy, num_malicious_nodes: int | float | None = None, **record: Unpack[RecordOptions]
+        self, strategy: Strategy, num_malicious_nodes: int | float | None = None, **options: Unpack[WrapperOptions]
     ) -> None:
-        super().__init__(strategy, rules.NNM(inherited_f(strategy, num_malicious_nodes, "NNM")), **record)
+        super().__init__(strategy, rules.NNM(inherited_f(strategy, num_malicious_nodes, "NNM")), **options)
 
 
 class ARC(PreAggregationStrategy):
@@ -157,14 +163,14 @@ class ARC(PreAggregationStrategy):
         Ours or any other.
     num_malicious_nodes : int or float, optional
         Nodes that may lie; by default the wrapped strategy's.
-    **record
+    **options
         See `PreAggregationStrategy`.
     """
 
     def __init__(
-        self, strategy: Strategy, num_malicious_nodes: int | float | None = None, **record: Unpack[RecordOptions]
+        self, strategy: Strategy, num_malicious_nodes: int | float | None = None, **options: Unpack[WrapperOptions]
     ) -> None:
-        super().__init__(strategy, rules.ARC(inherited_f(strategy, num_malicious_nodes, "ARC")), **record)
+        super().__init__(strategy, rules.ARC(inherited_f(strategy, num_malicious_nodes, "ARC")), **options)
 
 
 class Bucketing(PreAggregationStrategy):
@@ -180,7 +186,7 @@ class Bucketing(PreAggregationStrategy):
         Nodes that may lie, where `s` is not given; by default the wrapped strategy's.
     seed : int, optional
         Seed of the permutations.
-    **record
+    **options
         See `PreAggregationStrategy`.
     """
 
@@ -190,10 +196,10 @@ class Bucketing(PreAggregationStrategy):
         s: int | None = None,
         num_malicious_nodes: int | float | None = None,
         seed: int | None = None,
-        **record: Unpack[RecordOptions],
+        **options: Unpack[WrapperOptions],
     ) -> None:
         f = inherited_f(strategy, num_malicious_nodes, "Bucketing") if s is None else 0
-        super().__init__(strategy, rules.Bucketing(s=s, f=f, seed=seed), **record)
+        super().__init__(strategy, rules.Bucketing(s=s, f=f, seed=seed), **options)
 
 
 class StaticClipping(PreAggregationStrategy):
@@ -205,9 +211,9 @@ class StaticClipping(PreAggregationStrategy):
         Ours or any other.
     max_norm : float
         Largest norm that an update may keep.
-    **record
+    **options
         See `PreAggregationStrategy`.
     """
 
-    def __init__(self, strategy: Strategy, max_norm: float, **record: Unpack[RecordOptions]) -> None:
-        super().__init__(strategy, rules.StaticClipping(max_norm), **record)
+    def __init__(self, strategy: Strategy, max_norm: float, **options: Unpack[WrapperOptions]) -> None:
+        super().__init__(strategy, rules.StaticClipping(max_norm), **options)

@@ -330,6 +330,7 @@ def test_a_model_that_cannot_be_aggregated_stops_at_once():
     [
         (Mean, flower.FedAvg),
         (Median, flower.FedMedian),
+        (TrimmedMean, flower.FedTrimmedAvg),
         (Krum, flower.Krum),
         (MultiKrum, flower.MultiKrum),
         (Bulyan, flower.Bulyan),

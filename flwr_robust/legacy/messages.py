@@ -1,0 +1,123 @@
+"""Flower's older types as the messages that they were on the wire, so that one reader judges both.
+
+`Parameters` declare neither names nor dtypes nor shapes: arrays are named by their place, and what counts is the
+header of their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from logging import WARNING
+
+from flwr.app import Array, ArrayRecord, Error, Message, RecordDict
+from flwr.common import EvaluateRes, FitRes, Parameters
+from flwr.server.client_proxy import ClientProxy
+from flwr.supercore import log
+
+from flwr_robust.replies import NUMPY_STYPE, Layout, Questions, metadata_by_hand, read_header
+
+Result = tuple[ClientProxy, FitRes] | tuple[ClientProxy, EvaluateRes]
+Failure = Result | BaseException
+
+
+def node_number(client: ClientProxy) -> int:
+    """Return the id of a client's node: as Flower has it, else the client's cid as a number, or a digest of it."""
+    number = getattr(client, "node_id", None)
+    if isinstance(number, int):
+        return number
+    cid = str(client.cid)
+    if cid.isascii() and cid.isdecimal() and int(cid) < 2**64:
+        return int(cid)
+    return int.from_bytes(blake2b(cid.encode(), digest_size=8).digest(), "big")
+
+
+def to_record(parameters: Parameters, layout: Layout | None = None) -> ArrayRecord:
+    """Return the arrays under the names "0", "1", ...; their bytes are not copied.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        A model.
+    layout : Layout, optional
+        What was sent: nothing else is declared, so that the headers alone tell what is in the bytes. By default
+        the headers' own dtypes and shapes are declared (none, where bytes are no .npy file).
+    """
+    entries = () if layout is None else layout.entries
+    made = {}
+    for place, data in enumerate(parameters.tensors):
+        dtype, shape = entries[place][1:] if place < len(entries) else _found(data)
+        made[str(place)] = Array(dtype=str(dtype), shape=shape, stype=NUMPY_STYPE, data=data)
+    return ArrayRecord(made)
+
+
+def _found(data: bytes) -> tuple[object, tuple[int, ...]]:
+    header = read_header(data)
+    return ("", ()) if header is None else (header[2], header[0])
+
+
+def to_parameters(record: ArrayRecord) -> Parameters:
+    """Return a record's arrays as Parameters; their bytes are not copied."""
+    return Parameters([array.data for array in record.values()], NUMPY_STYPE)
+
+
+def questions(kind: str, clients: Iterable[ClientProxy]) -> list[Message]:
+    """Return a message to each client."""
+    return [
+        Message(metadata=metadata_by_hand(kind, destination=node_number(client)), content=RecordDict())  # type: ignore[call-overload]
+        for client in clients
+    ]
+
+
+def answers(
+    kind: str,
+    results: Sequence[Result],
+    failures: Sequence[Failure],
+    asked: Questions | None,
+    layout: Layout | None = None,
+) -> list[Message]:
+    """Return results and failures as the replies that they were.
+
+    Parameters
+    ----------
+    kind : str
+        ``"train"`` or ``"evaluate"``.
+    results : sequence of (client, result)
+        What arrived.
+    failures : sequence of (client, result) or exception
+        Exceptions do not say whose they are: if there are as many as nodes without an answer, they are theirs.
+    asked : dict of int to Metadata, or None
+        Nodes that were asked, if that is known.
+    layout : Layout, optional
+        Layout of the model that was sent.
+    """
+    made = [_answer(kind, client, result, layout) for client, result in results]
+    told = [failure for failure in failures if isinstance(failure, tuple)]
+    made += [
+        _error(kind, node_number(client), f"{result.status.code.name}: {result.status.message}")
+        for client, result in told
+    ]
+    anonymous = [failure for failure in failures if isinstance(failure, BaseException)]
+    answered = {message.metadata.src_node_id for message in made}
+    silent = [node for node in asked or () if node not in answered]
+    reason = "; or ".join(sorted({f"{type(error).__name__}: {error}" for error in anonymous}))
+    if len(anonymous) == len(silent):
+        return made + [_error(kind, node, reason) for node in silent]
+    if anonymous:
+        log(WARNING, "%s failures of unknown nodes: %s", len(anonymous), reason)
+    return made
+
+
+def _answer(kind: str, client: ClientProxy, result: FitRes | EvaluateRes, layout: Layout | None) -> Message:
+    node, content = node_number(client), RecordDict()
+    if isinstance(result, FitRes):
+        try:
+            content["parameters"] = to_record(result.parameters, layout)
+        except Exception as error:
+            return _error(kind, node, f"unreadable parameters: {type(error).__name__}: {error}")
+    return Message(metadata=metadata_by_hand(kind, source=node), content=content)  # type: ignore[call-overload,no-any-return]
+
+
+def _error(kind: str, node: int, reason: str) -> Message:
+    metadata = metadata_by_hand(kind, source=node)
+    return Message(metadata=metadata, error=Error(0, reason))  # type: ignore[call-overload,no-any-return]

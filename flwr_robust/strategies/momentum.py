@@ -1,0 +1,65 @@
+"""Momentum at the server."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flwr_robust.rules.base import State
+from flwr_robust.updates import FloatArray
+
+# What the momentum is called in a saved state.
+NAME = "server_momentum"
+
+
+class ServerMomentum:
+    """Heavy-ball momentum of the aggregates: ``m <- beta m + aggregate``, from zero (MixTailor, Table 1).
+
+    Parameters
+    ----------
+    beta : float
+        Weight of the earlier momentum, in [0, 1); 0 keeps nothing.
+
+    Raises
+    ------
+    ValueError
+        If beta is out of range; the text names the owner.
+    """
+
+    def __init__(self, beta: float, owner: str) -> None:
+        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < 1:
+            raise ValueError(f"{owner} was given server_momentum = {beta!r}; give a number in [0, 1).")
+        self.beta = float(beta)
+        self.value: FloatArray | None = None
+
+    def step(self, aggregate: FloatArray) -> None:
+        """Add the aggregate to the momentum, and overwrite it by the new momentum."""
+        if not self.beta:
+            return
+        if self.value is None or self.value.shape != aggregate.shape:
+            self.value = np.zeros_like(aggregate)
+        # A new array: what `state` returned earlier stays as it was.
+        self.value = self.value * aggregate.dtype.type(self.beta) + aggregate
+        aggregate[:] = self.value
+
+    def reset(self) -> None:
+        """Start again from zero."""
+        self.value = None
+
+    def state(self) -> State:
+        """Return the momentum by name; nothing before the first step."""
+        return {} if self.value is None else {NAME: self.value}
+
+    def load_state(self, state: State) -> State:
+        """Take the momentum out of a saved state, and return what is left.
+
+        Raises
+        ------
+        ValueError
+            If the state holds one, but none is kept.
+        """
+        left = dict(state)
+        saved = left.pop(NAME, None)
+        if saved is not None and not self.beta:
+            raise ValueError("the state holds a server's momentum, but this strategy keeps none: give server_momentum.")
+        self.value = saved
+        return left

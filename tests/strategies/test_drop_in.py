@@ -1,0 +1,86 @@
+"""Each strategy in the place of Flower's FedAvg, in the three ways in which Flower's quickstart apps use it."""
+
+from __future__ import annotations
+
+import inspect
+
+import flwr.serverapp.strategy as flower
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+
+import flwr_robust
+from flwr_robust import RobustStrategy
+from tests.messages import FakeGrid, trainer
+
+STRATEGIES = [
+    strategy
+    for name in flwr_robust.__all__
+    if inspect.isclass(strategy := getattr(flwr_robust, name))
+    and issubclass(strategy, RobustStrategy)
+    and strategy is not RobustStrategy
+]
+NODES = [1, 2, 3, 4]
+GRID = FakeGrid(NODES, trainer(lambda node: np.float32(1 + 0.01 * node)))
+START = [np.zeros((2, 3), np.float32), np.zeros(3, np.float32)]
+
+
+def numpy_app(strategy):
+    """No argument at all, and arrays without names."""
+    result = strategy().start(grid=GRID, initial_arrays=ArrayRecord(START), num_rounds=2)
+    return result.arrays.to_numpy_ndarrays(), result
+
+
+def pytorch_app(strategy):
+    """A state_dict, a configuration of the training, and an evaluation at the server."""
+    torch = pytest.importorskip("torch")
+    names = ("fc.weight", "fc.bias")
+
+    def evaluate(server_round, arrays):
+        assert list(arrays.to_torch_state_dict()) == list(names)
+        return MetricRecord({"round": server_round})
+
+    result = strategy(fraction_evaluate=0.5).start(
+        grid=GRID,
+        initial_arrays=ArrayRecord({name: torch.from_numpy(a) for name, a in zip(names, START, strict=True)}),
+        train_config=ConfigRecord({"lr": 0.1}),
+        num_rounds=2,
+        evaluate_fn=evaluate,
+    )
+    assert [metrics["round"] for metrics in result.evaluate_metrics_serverapp.values()] == [0, 1, 2]
+    return [tensor.numpy() for tensor in result.arrays.to_torch_state_dict().values()], result
+
+
+def sklearn_app(strategy):
+    """Fractions of both kinds, and the key by which Flower weighs."""
+    made = strategy(fraction_train=1.0, fraction_evaluate=1.0, min_available_nodes=4, weighted_by_key="num-examples")
+    result = made.start(GRID, ArrayRecord(START), 2)
+    return result.arrays.to_numpy_ndarrays(), result
+
+
+@pytest.mark.parametrize("app", [numpy_app, pytorch_app, sklearn_app])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_it_takes_the_place_of_fedavg(strategy, app):
+    arrays, result = app(strategy)
+    expected, flowers = app(flower.FedAvg)
+    assert [(a.shape, a.dtype) for a in arrays] == [(a.shape, a.dtype) for a in expected]
+    assert result.train_metrics_clientapp.keys() == flowers.train_metrics_clientapp.keys()
+    assert result.train_metrics_clientapp[2]["loss"] == flowers.train_metrics_clientapp[2]["loss"]
+    assert result.evaluate_metrics_clientapp[2]["accuracy"] == 0.5
+    assert all(np.isfinite(values).all() for values in arrays)
+    # Two steps of 1.01 to 1.04 each. Rules that drop small coordinates take some of them, momentum adds to them.
+    reach = max(values.max() for values in arrays)
+    if strategy in (flwr_robust.LASA, flwr_robust.SparseFed):
+        assert 1 < reach < 3
+    else:
+        assert reach == pytest.approx(2.05, abs=0.1)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_keyword_arrives_where_flower_keeps_it(strategy):
+    given = {"fraction_train": 0.1, "fraction_evaluate": 0.2, "min_train_nodes": 3, "min_evaluate_nodes": 4}
+    given |= {"min_available_nodes": 5, "weighted_by_key": "w", "arrayrecord_key": "a", "configrecord_key": "c"}
+    given |= {"train_metrics_aggr_fn": object(), "evaluate_metrics_aggr_fn": object()}
+    assert given.keys() == inspect.signature(flower.FedAvg.__init__).parameters.keys() - {"self"}
+    expected = vars(flower.FedAvg(**given))
+    assert {name: vars(strategy(**given))[name] for name in expected} == expected

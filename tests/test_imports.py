@@ -1,0 +1,65 @@
+"""What importing the packages imports: nothing that a server without extras does not have, and nothing slow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+# Modules that are there for torch, and imported where somebody gives a tensor or a device.
+NEED_TORCH = {"flwr_robust.kernels.tensors", "flwr_robust.torch_device"}
+LAZY = {"numba", "scipy", "sklearn"}
+EXTRAS = ["datasets", "flwr_datasets", "matplotlib", "pandas", "ray", "torch", "torchvision"]
+
+WALK = """
+import importlib, json, pkgutil, sys
+
+class Wall:
+    tried = []
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            self.tried.append(name)
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+package = importlib.import_module(PACKAGE)
+sys.meta_path.insert(0, Wall())
+found = {}
+for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    before = len(Wall.tried)
+    try:
+        importlib.import_module(info.name)
+    except ModuleNotFoundError as error:
+        assert error.name in EXTRAS, error
+    found[info.name] = Wall.tried[before:]
+print(json.dumps(found))
+"""
+
+
+def python(code, **names):
+    """Run code in a fresh process, and return what it prints, as JSON."""
+    given = "".join(f"{name} = {value!r}\n" for name, value in names.items())
+    done = subprocess.run([sys.executable, "-c", given + code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("package", ["flwr_robust", "clients"])
+def test_no_module_asks_for_an_extra(package):
+    """Every module is imported where extras cannot be: not even an import that may fail is tried."""
+    found = python(WALK, PACKAGE=package, EXTRAS=EXTRAS)
+    assert len(found) > 10
+    assert {name: tried for name, tried in found.items() if name not in NEED_TORCH and tried} == {}
+    assert all(found[name] == ["torch"] for name in NEED_TORCH & found.keys())
+
+
+@pytest.mark.parametrize("package", ["flwr_robust", "flwr_robust.legacy", "clients"])
+def test_slow_libraries_wait_until_they_are_used(package):
+    loaded = python(
+        "import importlib, json, sys\nimportlib.import_module(PACKAGE)\nprint(json.dumps(list(sys.modules)))",
+        PACKAGE=package,
+    )
+    assert package in loaded
+    assert set(loaded) & {*LAZY, *EXTRAS} == set()
