@@ -148,8 +148,8 @@ class AttackMod(UpdateMod):
     attack : clients.attacks.Attack
         One that makes updates. Its own update is all that it sees: where the attack asks for the honest mean, it
         stands for it.
-    statistics, names
-        See `UpdateMod`.
+    **options
+        `statistics` and `names`: see `UpdateMod`.
 
     Raises
     ------
@@ -294,7 +294,11 @@ class LabelFlip(LabelMod):
 
     Parameters
     ----------
-    num_classes, probability, seed
+    num_classes : int
+        See `clients.attacks.LabelFlip`.
+    probability : float
+        See `clients.attacks.LabelFlip`.
+    seed : int, optional
         See `clients.attacks.LabelFlip`.
 
     Raises
@@ -315,7 +319,9 @@ class DynamicLabelFlip(LabelMod):
 
     Parameters
     ----------
-    probability, seed
+    probability : float
+        See `clients.attacks.DynamicLabelFlip`.
+    seed : int, optional
         See `clients.attacks.DynamicLabelFlip`.
 
     Raises

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from clients import attacks
 from flwr_robust import rules
@@ -238,8 +237,10 @@ def test_knowledge() -> None:
 
 
 @pytest.mark.parametrize("attack", [attacks.SignFlip(), attacks.ALittleIsEnough(1.0), attacks.Mimic(1)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_torch_tensors(attack: attacks.Attack, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("name", ["float32", "float64", "bfloat16"])
+def test_torch_tensors(attack: attacks.Attack, name: str) -> None:
+    torch = pytest.importorskip("torch")
+    dtype = getattr(torch, name)
     attack.reset()
     honest = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=dtype)
     malicious = attack(honest, 2)

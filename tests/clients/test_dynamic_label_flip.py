@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from clients import PoisonedDataset, attacks, frozen_scores, mods, poisoned_labels
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402 - needs torch
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402 - needs torch
 
 CLASSES = 5
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch.utils.data import DataLoader, TensorDataset
 
 from clients import PoisonedDataset, attacks, poisoned_labels
 from clients.data import poison
+
+torch = pytest.importorskip("torch")
+from torch.utils.data import DataLoader, TensorDataset  # noqa: E402 - needs torch
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])

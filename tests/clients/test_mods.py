@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from flwr.app import Array, ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
-from torch.utils.data import DataLoader, TensorDataset
 
 from clients import MaliciousNumPyClient, PoisonedDataset, malicious_client_fn, mods, poisoned_labels
 
@@ -99,12 +97,13 @@ def test_replies_that_do_not_fit_pass_with_a_warning(caplog: pytest.LogCaptureFi
 
 
 def test_label_flip() -> None:
+    torch, data = pytest.importorskip("torch"), pytest.importorskip("torch.utils.data")
     app, seen = ClientApp(), {}
 
     @app.train(mods=[mods.LabelFlip(num_classes=10)])
     def train(message: Message, context: Context) -> Message:
-        dataset = TensorDataset(torch.zeros(4, 1), torch.arange(4))
-        seen["loader"] = [int(label) for _, label in DataLoader(PoisonedDataset(dataset))]  # type: ignore[arg-type]
+        dataset = PoisonedDataset(data.TensorDataset(torch.zeros(4, 1), torch.arange(4)))
+        seen["loader"] = [int(label) for _, label in data.DataLoader(dataset)]
         seen["array"] = poisoned_labels(np.arange(4)).tolist()
         return step(message)
 
