@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Byzantine-robust aggregation for Flower: what there is, and simulations of it.",
 )
 
+STOPPED = 130  # the exit status of a command that Ctrl-C ended
 SIMULATION_PACKAGES = ("torch", "ray", "datasets", "flwr_datasets", "sklearn", "PIL", "matplotlib")
 SIMULATION_EXTRA = 'pip install "flwr-robust[simulation]"'
 
@@ -72,21 +73,74 @@ def demo(
 
 
 @app.command()
+def sweep(
+    experiment: Annotated[
+        str, typer.Argument(help="A name of 'flwr-robust list experiments', or the path of a .toml file.")
+    ],
+    lite: Annotated[bool, typer.Option("--lite", help="The small version, for two cores and half an hour.")] = False,
+    out: Annotated[Path, typer.Option(help="Gets the folder EXPERIMENT or EXPERIMENT-lite.")] = Path("results"),
+    num_cpus: Annotated[float, typer.Option(min=0.01, help="Cores of each simulated node.")] = 1.0,
+    num_gpus: Annotated[float, typer.Option(min=0, max=1, help="GPUs of each node: 0.1 lets ten share one.")] = 0.0,
+    parallel: Annotated[
+        int | None,
+        typer.Option(min=1, help="Cells side by side, in sessions of their own.", show_default="by cores and GPUs"),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="In the place of the experiment's, as 1-5 or 1,3.")] = "",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=LABEL", help="Only these cells; more than once for more.", show_default="all"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the cells, and start nothing.")] = False,
+) -> None:
+    """Do all runs of an experiment, those that are done already excepted.
+
+    It may be stopped or killed at any time: the same command goes on where it was.
+    """
+    from simulations.experiments import ExperimentError
+    from simulations.sweep.lane import SweepError
+    from simulations.sweep.plan import Options, make_plan, parse_seeds, show_plan
+    from simulations.sweep.run import run_sweep, show_outcome
+    from simulations.sweep.store import StoreError
+
+    console = Console()
+    try:
+        options = Options(experiment, lite, out, num_cpus, num_gpus, parallel, parse_seeds(seeds), tuple(only or ()))
+        plan = make_plan(options)
+        if dry_run:
+            show_plan(plan, console)
+            return
+        _require_simulation_packages(console)
+        failed = run_sweep(plan, options, console)
+    except (ExperimentError, StoreError, SweepError) as error:
+        raise _failed(console, f"Error: {error}") from error
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command goes on where it was.")
+        raise typer.Exit(STOPPED) from None
+    show_outcome(plan, failed, console)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     paths: Annotated[
         list[Path],
         typer.Argument(
             metavar="PATH...",
-            help="Results of a run (its .jsonl), a strategy's report_path, or a folder of either.",
+            help="Results of a run (its .jsonl), a strategy's report_path, or a folder of either or of sweeps.",
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder of the pictures.", show_default="beside each file")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of what is written.", show_default="beside the files")
+    ] = None,
 ) -> None:
-    """Draw what became of each node in each round, and count malicious nodes caught and honest ones lost.
+    """Show what came out of sweeps beside what the papers say, and what became of the nodes of single runs.
 
-    A PATH is the results of a run (its .jsonl), a strategy's report_path, or a folder.
+    A PATH is a folder that holds sweeps or runs, the results of a run (its .jsonl), or a strategy's report_path.
 
-    Each run gets a picture NAME-nodes.png, in which malicious nodes are marked if known.
+    Each sweep gets report.html, report.md and pictures: the table in the paper's own shape, and its figures.
+
+    Each run gets a picture NAME-nodes.png: each node in each round, malicious ones marked if known.
     """
     console = Console()
     _require(("matplotlib",), "pictures", console)
@@ -94,9 +148,11 @@ def report(
     from simulations.report import report as draw
 
     try:
-        draw(paths, out, console)
+        errors = draw(paths, out, console)
     except ReportError as error:
         raise _failed(console, f"Error: {error}") from error
+    if errors:
+        raise _failed(console, "\n".join(f"Error: {error}" for error in errors))
 
 
 @app.command()
@@ -123,6 +179,14 @@ def bench(
         typer.Option(min=0, metavar="SECONDS", help="A peer that takes longer is measured once; growth ends there."),
     ] = 60.0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="every core")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where strategies aggregate through torch: cuda, cuda:1, or cpu.", show_default="not torch"),
+    ] = None,
+    simulated_round: Annotated[
+        bool,
+        typer.Option("--simulated-round", help="Aggregation's share of a simulated round too (17 nodes, MNIST)."),
+    ] = False,
     growth: Annotated[
         bool, typer.Option("--growth", help="Cost against n and d too, on matrices (growth.png).")
     ] = False,
@@ -133,7 +197,10 @@ def bench(
     """Measure what each strategy costs, beside FedAvg, Flower's own rules, ByzFL and the machine's limits."""
     console = Console()
     _require(("matplotlib",), "pictures", console)
+    if simulated_round:
+        _require_simulation_packages(console)
     from simulations.bench.run import BenchError, Options, run_bench
+    from simulations.progress import SessionError
 
     options = Options(
         preset=preset.value,
@@ -144,17 +211,22 @@ def bench(
         only=only or (),
         peers=not skip_peers,
         matrices=not skip_matrices,
+        simulated_round=simulated_round,
         growth=growth,
         peer_limit=peer_limit,
         threads=threads,
+        device=device,
         largest_n=largest_n,
         largest_d=largest_d,
         out=out,
     )
     try:
         run_bench(options, console)
-    except BenchError as error:
+    except (BenchError, SessionError) as error:
         raise _failed(console, f"Error: {error}") from error
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        raise typer.Exit(STOPPED) from None
 
 
 def _require_simulation_packages(console: Console) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients.attacks import LabelPoison
 from clients.wire import is_train
 from simulations import training
-from simulations.components import FAULTS, build_attack, fault_mod, poisons_data
+from simulations.batches import Indices, Plan, batches_of, draw_batches
+from simulations.components import FAULTS, fault_mod
 from simulations.config import RunConfig
 from simulations.data import Split, load_split
+from simulations.inputs import Inputs
 from simulations.models import shared_model
 from simulations.partitions import node_partitions
+from simulations.poisoning import label_map, one_seed
 from simulations.schedules import parse_schedule
 
 # Records that a node keeps between rounds.
@@ -27,7 +27,10 @@ MOMENTUM, OWNER = "momentum", "momentum-of"
 
 @dataclass(frozen=True)
 class Node:
-    """A node's place in a run."""
+    """A node's place in a run.
+
+    The server says how many nodes take part (``num-nodes``): there may be more of them.
+    """
 
     partition_id: int
     num_nodes: int
@@ -37,14 +40,14 @@ class Node:
     def of(cls, message: Message, context: Context) -> Node:
         """Read the place from the node's configuration and the parameters from the server's message."""
         config = RunConfig.from_record(_order(message))
-        return cls(int(context.node_config["partition-id"]), int(context.node_config["num-partitions"]), config)
+        return cls(int(context.node_config["partition-id"]), config.num_nodes, config)
 
     @property
     def malicious(self) -> bool:
         """Whether the node is one of the last, which are malicious."""
         return self.partition_id >= self.num_nodes - self.config.num_malicious
 
-    def indices(self) -> npt.NDArray[np.int64]:
+    def indices(self) -> Indices:
         """Return the indices of the node's training samples."""
         parts = run_partitions(self.config, self.num_nodes)
         return parts[self.partition_id % len(parts)]
@@ -53,8 +56,12 @@ class Node:
         """Return the training set that the indices refer to."""
         return load_split(self.config.dataset, "train", self.config.data_dir)
 
+    def inputs(self) -> Inputs:
+        """Return how the node reads its samples."""
+        return Inputs.of(self.config.dataset, self.config.normalisation, self.config.augment)
 
-def run_partitions(config: RunConfig, num_nodes: int) -> tuple[npt.NDArray[np.int64], ...]:
+
+def run_partitions(config: RunConfig, num_nodes: int) -> tuple[Indices, ...]:
     """Split the training set among the nodes that hold data of their own."""
     holders = num_nodes - config.num_malicious if config.data_holders == "honest" else num_nodes
     return node_partitions(config.dataset, config.data_dir, config.partition, config.alpha, holders, config.seed)
@@ -97,31 +104,23 @@ def train(message: Message, context: Context) -> Message:
     config, server_round = node.config, int(_order(message)["server-round"])  # type: ignore[arg-type]
     model = _received_model(message, config, device)
     seeds = (config.seed, node.partition_id, server_round)
-    # Dropout draws from torch's own generator.
-    torch.manual_seed(_one_seed(seeds))
+    _seed_torch(one_seed(seeds), device)
     indices = node.indices()
-    batches = training.draw_batches(
-        config.dataset,
-        node.samples(),
-        indices,
-        config.batch_size,
-        config.local_steps,
-        seeds,
-        device,
-        _label_map(node, seeds, model),
-    )
-    factor = parse_schedule(config.lr_schedule)
-    first_step = (server_round - 1) * config.local_steps + 1
-    rates = [config.learning_rate * factor(first_step + step) for step in range(config.local_steps)]
+    plan = Plan(config.batch_size, config.local_steps, config.local_epochs)
+    relabel = label_map(config, seeds, model) if node.malicious else None
+    # Labels are drawn before the model is trained, so dynamic flips ask the global one.
+    batches = draw_batches(node.inputs(), node.samples(), indices, plan, seeds, device, relabel)
+    factors = parse_schedule(config.lr_schedule).of_round(server_round, len(batches))
     momentum, loss = training.train(
         model,
         batches,
-        rates,
-        _kept_momentum(message, context, device),
+        [config.learning_rate * factor for factor in factors],
+        {} if config.reset_momentum else _kept_momentum(message, context, device),
         training.HeavyBall(config.momentum, config.weight_decay, config.gradient_clip),
     )
-    context.state[MOMENTUM] = ArrayRecord({name: value.cpu() for name, value in momentum.items()})
-    context.state[OWNER] = ConfigRecord({"run-token": _token(message)})
+    if config.momentum and not config.reset_momentum:
+        context.state[MOMENTUM] = ArrayRecord({name: value.cpu() for name, value in momentum.items()})
+        context.state[OWNER] = ConfigRecord({"run-token": _token(message)})
     metrics = MetricRecord({"num-examples": len(indices), "train-loss": loss})
     return Message(
         content=RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics}), reply_to=message
@@ -134,13 +133,24 @@ def evaluate(message: Message, context: Context) -> Message:
     node, device = Node.of(message, context), node_device()
     model = _received_model(message, node.config, device)
     indices = node.indices()
-    accuracy, loss = training.evaluate(model, node.config.dataset, node.samples(), device, indices)
+    accuracy, loss = training.evaluate(model, batches_of(node.inputs(), node.samples(), device, indices))
     metrics = MetricRecord({"num-examples": len(indices), "accuracy": accuracy, "loss": loss})
     return Message(content=RecordDict({"metrics": metrics}), reply_to=message)
 
 
+def _seed_torch(seed: int, device: torch.device) -> None:
+    """Seed the generator that dropout draws from.
+
+    `torch.manual_seed` seeds those of all kinds of devices: where there are none, it takes note of the caller's
+    stack for each, at every call, which costs a node more than a small model's step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def _received_model(message: Message, config: RunConfig, device: torch.device) -> torch.nn.Module:
-    model = shared_model(config.model, config.dataset).to(device)
+    model = shared_model(config.model, config.dataset, device)
     model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
     return model
 
@@ -161,26 +171,3 @@ def _kept_momentum(message: Message, context: Context, device: torch.device) -> 
         return {}
     kept = context.state.array_records[MOMENTUM].to_torch_state_dict()
     return {name: value.to(device) for name, value in kept.items()}
-
-
-def _label_map(node: Node, seeds: tuple[int, ...], model: torch.nn.Module) -> training.LabelMap | None:
-    """Return what the node does to its labels: nothing unless it is malicious and poisons its data.
-
-    Labels are drawn before the model is trained, so the model is the global one then.
-    """
-    attack = build_attack(node.config, seed=_one_seed(seeds)) if node.malicious else None
-    if attack is None or not poisons_data(attack):
-        return None
-    poison: LabelPoison = attack
-
-    def scores(images: torch.Tensor) -> torch.Tensor:
-        model.eval()
-        with torch.no_grad():
-            return model(images)  # type: ignore[no-any-return]
-
-    return lambda labels, images: poison.flip(labels, lambda: scores(images))
-
-
-def _one_seed(seeds: tuple[int, ...]) -> int:
-    """Mix several seeds into one, for generators that take a single number."""
-    return int(np.random.SeedSequence(seeds).generate_state(1)[0])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from simulations.catalog import DATASETS
+from simulations.naming import unknown
 
 if TYPE_CHECKING:
     from simulations.config import RunConfig
@@ -15,6 +18,8 @@ NO_ATTACK = "none"
 FAULTS = "faults"
 # Not the attack's own, but the adversary's: the share of honest updates that it sees.
 SEES = "sees"
+# Not MixTailor's own: the family that its pool does without.
+WITHOUT = "without"
 
 
 def build_attack(config: RunConfig, seed: int | None = None) -> Any | None:
@@ -86,10 +91,35 @@ def poisons_data(attack: Any | None) -> bool:
     return attack is not None and attack.knows == "data"
 
 
-def build_rule(config: RunConfig) -> Any:
-    """Build the rule or chain that defends a run.
+def tolerated(config: RunConfig, num_nodes: int | None = None) -> int:
+    """Return the f of the defence: the malicious nodes that are to be expected among those asked in a round.
 
-    It tolerates as many malicious nodes as there are, unless ``defense-args`` says ``f=...``. Random
+    All of them where all nodes are asked. Where a share is drawn, their number varies from round to round; the
+    defence is given its mean, rounded up, as in LASA (section 5: the attack ratio is a share of those asked).
+    Without a number of nodes, all malicious ones.
+    """
+    if num_nodes is None or config.fraction_train == 1:
+        return config.num_malicious
+    return math.ceil(config.num_malicious * config.asked(num_nodes) / num_nodes - 1e-9)
+
+
+def least_nodes(config: RunConfig) -> int:
+    """Return the least number of nodes for which attack and defence make sense."""
+
+    def enough(num_nodes: int) -> bool:
+        return bool(build_rule(config, num_nodes).min_rows <= config.asked(num_nodes))
+
+    least = most = 2 * config.num_malicious + 1
+    while not enough(most):
+        most *= 2
+    # The more nodes there are, the more are asked, and the fewer of these are malicious.
+    return bisect_left(range(most), True, lo=least, key=enough)
+
+
+def build_rule(config: RunConfig, num_nodes: int | None = None) -> Any:
+    """Build the rule or chain that defends a run with so many nodes.
+
+    It tolerates as many malicious nodes as `tolerated` says, unless ``defense-args`` says ``f=...``. Random
     rules take the run's seed.
 
     Raises
@@ -100,11 +130,24 @@ def build_rule(config: RunConfig) -> Any:
     from flwr_robust import rules
 
     arguments = rules.parse_args(config.defense_args)
-    tolerated = arguments.pop("f", config.num_malicious)
+    f = arguments.pop("f", tolerated(config, num_nodes))
+    if WITHOUT in arguments:
+        arguments["pool"] = _pool_without(str(arguments.pop(WITHOUT)), f)
     stages = (rules.REGISTRY.get(name.strip().lower()) for name in config.defense.split("+"))
     if any(stage is not None and "seed" in inspect.signature(stage).parameters for stage in stages):
         arguments.setdefault("seed", config.seed)
-    return rules.from_spec(config.defense, f=tolerated, args=arguments)
+    return rules.from_spec(config.defense, f=f, args=arguments)
+
+
+def _pool_without(family: str, f: int | float) -> list[Any]:
+    """Return MixTailor's pool without one of its families (MixTailor, Figure 5)."""
+    from flwr_robust.rules.mixtailor import default_pool
+
+    pool = default_pool(f)
+    families = list(dict.fromkeys(rule.name for rule in pool))
+    if family not in families:
+        raise ValueError(unknown("MixTailor's pool has no family", families, family))
+    return [rule for rule in pool if rule.name != family]
 
 
 def attack_problem(config: RunConfig) -> str | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Self
 
-from simulations.catalog import DATA_HOLDERS, DATASETS, MODELS, PARTITIONS, resolve_model
+from simulations.checks import problems_of
 from simulations.experiments import experiment_names, load_experiment
-from simulations.schedules import parse_schedule
+from simulations.naming import suggestion
 
 Value = str | int | float | bool
 
@@ -33,27 +33,44 @@ class RunConfig:
     Attributes
     ----------
     dataset, data_dir : str
-        ``digits``, ``mnist`` or ``cifar10``; and the folder of parquet files (see `simulations.data`).
+        A name of `simulations.catalog.DATASETS`, and the folder of parquet files (see `simulations.data`).
     partition : str
-        ``iid``, ``dirichlet``, ``by-class`` or ``sorted``.
+        A name of `simulations.catalog.PARTITIONS`.
     alpha : float
         Concentration of the Dirichlet partition: less is more heterogeneous.
     data_holders : str
         ``all``, or ``honest``: the papers' setting in which malicious nodes hold no data of their own.
     model : str
-        ``auto``, ``softmax``, ``mlp``, ``cnn-mnist`` or ``cnn-cifar10``.
+        A name of `simulations.catalog.MODELS`; ``auto`` is the data set's usual one.
     num_malicious : int
         The nodes with the last partition ids are malicious; the defence tolerates as many.
+    num_nodes : int
+        Nodes that take part, those with the first partition ids; 0: all that are connected.
+    fraction_train : float
+        Share of them that is asked to train in each round, drawn anew (client sampling).
     attack, attack_args : str
         The name of an attack or ``none``, and its arguments as ``key=value`` words.
     defense, defense_args : str
-        A chain such as ``arc+nnm+trimmed-mean``, and its arguments. ``f=2`` overrides num-malicious.
-    num_rounds, local_steps, batch_size : int
-        Rounds, local steps in a round, samples in a step.
+        A chain such as ``arc+nnm+trimmed-mean``, and its arguments. ``f=2`` overrides `components.tolerated`.
+    num_rounds, local_steps, local_epochs, batch_size : int
+        Rounds, local steps in a round or, unless 0, passes over a node's samples instead, and samples in a
+        step (0: all that the node has).
     learning_rate, lr_schedule : float, str
         Initial rate and its schedule (see `simulations.schedules`).
     momentum, weight_decay, gradient_clip : float
         Of the nodes' steps (see `simulations.training.HeavyBall`); ``gradient-clip=0`` is no clipping.
+    reset_momentum : bool
+        Whether a node starts each round without momentum (LASA) instead of keeping it (NNM, ARC).
+    server_learning_rate, server_momentum : float
+        See `flwr_robust.strategies.options.Options`.
+    server_lr_schedule : str
+        Of the server's rate, over rounds.
+    init_scale : float
+        The initial parameters are multiplied by it (ARC's mu).
+    normalisation, augment : str
+        How images are normalised and whether training images are mirrored (see `simulations.inputs`).
+    measure : str
+        Words of `simulations.catalog.MEASURES`, joined by ``+``: what else is measured in the run.
     seed : int
         Of partitions, initial parameters and batches.
     evaluate_every : int
@@ -70,6 +87,8 @@ class RunConfig:
     alpha: float = 1.0
     data_holders: str = "all"
     model: str = "auto"
+    num_nodes: int = 0
+    fraction_train: float = 1.0
     num_malicious: int = 3
     attack: str = "foe"
     attack_args: str = ""
@@ -77,12 +96,21 @@ class RunConfig:
     defense_args: str = ""
     num_rounds: int = 60
     local_steps: int = 1
+    local_epochs: int = 0
     batch_size: int = 25
     learning_rate: float = 1.0
     lr_schedule: str = "constant"
     momentum: float = 0.9
+    reset_momentum: bool = False
     weight_decay: float = 1e-4
     gradient_clip: float = 2.0
+    server_learning_rate: float = 1.0
+    server_lr_schedule: str = "constant"
+    server_momentum: float = 0.0
+    init_scale: float = 1.0
+    normalisation: str = "auto"
+    augment: str = "auto"
+    measure: str = ""
     seed: int = 1
     evaluate_every: int = 1
     experiment: str = ""
@@ -100,17 +128,19 @@ class RunConfig:
         ConfigurationError
             With one sentence for each mistake.
         """
-        values, problems = _typed(run_config, "run-config")
+        values, problems = typed_values(run_config, "run-config")
         name = values.get("experiment", "")
         if name:
             # An unknown name is reported below, with the other names.
             known = name in experiment_names()
-            overrides, more = _typed(load_experiment(name).parameters, f"experiment {name}") if known else ({}, [])
+            overrides, more = (
+                typed_values(load_experiment(name).parameters, f"experiment {name}") if known else ({}, [])
+            )
             standard = defaults()
             chosen = {key: value for key, value in values.items() if value != standard[key]}
             values, problems = standard | overrides | chosen, problems + more
         config = cls(**{key.replace("-", "_"): value for key, value in values.items()})
-        problems += list(_problems(config))
+        problems += list(problems_of(config))
         if problems:
             raise ConfigurationError("\n".join(problems))
         return config
@@ -118,11 +148,20 @@ class RunConfig:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Read the parameters that a server sent to its nodes; the server has checked them."""
-        return cls(**{key.replace("-", "_"): record[key] for key in defaults() if key in record})
+        return cls(**{name: record[key] for name, key in _keys().items() if key in record})
 
     def to_run_config(self) -> dict[str, Value]:
         """Return every parameter under its run-config key."""
-        return {key.replace("_", "-"): value for key, value in asdict(self).items()}
+        return {key: getattr(self, name) for name, key in _keys().items()}
+
+    def participants(self, connected: int) -> int:
+        """Return how many of the connected nodes take part."""
+        return self.num_nodes or connected
+
+    def asked(self, num_nodes: int) -> int:
+        """Return how many of the nodes that take part are asked to train in a round."""
+        # 0.29 * 100 is 28.999999999999996: a fraction that names a whole number of nodes means it.
+        return max(1, math.floor(self.fraction_train * num_nodes + 1e-9))
 
     def fingerprint(self, **more: Value) -> str:
         """Return a short hash of everything that can change the results."""
@@ -136,19 +175,19 @@ class RunConfig:
         return f"{self.dataset}_{attack}_{self.defense}_seed{self.seed}_{self.fingerprint(**more)}"
 
 
+@lru_cache(maxsize=1)
+def _keys() -> dict[str, str]:
+    """Return the run-config key of each parameter."""
+    return {field.name: field.name.replace("_", "-") for field in fields(RunConfig)}
+
+
 def defaults() -> dict[str, Value]:
     """Return the default of every run-config key, for ``[tool.flwr.app.config]``."""
     return RunConfig().to_run_config()
 
 
-def suggestion(name: str, allowed: Iterable[str]) -> str:
-    """Return ``(did you mean ...?)`` for a name that is nearly right, else nothing."""
-    close = difflib.get_close_matches(name, list(allowed), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _typed(given: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], list[str]]:
-    """Keep the values of known keys and right types; say what is wrong with the others."""
+def typed_values(given: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of known keys and right types, and a sentence for each of the others."""
     standard = defaults()
     values: dict[str, Any] = {}
     problems = []
@@ -167,61 +206,9 @@ def _typed(given: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], list[
     return values, problems
 
 
-_KINDS = {str: 'a text in quotes (key="text")', int: "a whole number", float: "a number"}
-
-_NAMES: dict[str, Iterable[str]] = {
-    "dataset": DATASETS,
-    "partition": PARTITIONS,
-    "data_holders": DATA_HOLDERS,
-    "model": ("auto", *MODELS),
+_KINDS = {
+    str: 'a text in quotes (key="text")',
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
 }
-
-# (least value, whether it is allowed itself)
-_BOUNDS: dict[str, tuple[float, bool]] = {
-    "alpha": (0, False),
-    "num_malicious": (0, True),
-    "num_rounds": (1, True),
-    "local_steps": (1, True),
-    "batch_size": (1, True),
-    "learning_rate": (0, False),
-    "momentum": (0, True),
-    "weight_decay": (0, True),
-    "gradient_clip": (0, True),
-    "seed": (0, True),
-    "evaluate_every": (1, True),
-}
-
-
-def _problems(config: RunConfig) -> Iterable[str]:
-    from simulations.components import attack_problem, defense_problem
-
-    for name, allowed in _NAMES.items():
-        value = getattr(config, name)
-        if value not in allowed:
-            yield _unknown(name, value, allowed)
-    if config.experiment and config.experiment not in experiment_names():
-        yield _unknown("experiment", config.experiment, experiment_names())
-    for name, (least, inclusive) in _BOUNDS.items():
-        value = getattr(config, name)
-        if not math.isfinite(value) or value < least or (value == least and not inclusive):
-            yield f"{_key(name)}={value} is out of range: give {'at least' if inclusive else 'more than'} {least}."
-    if config.momentum >= 1:
-        yield f"momentum={config.momentum} is out of range: give less than 1."
-    try:
-        parse_schedule(config.lr_schedule)
-    except ValueError as error:
-        yield f"lr-schedule: {error}"
-    if config.dataset in DATASETS and config.model in MODELS:
-        try:
-            resolve_model(config.model, config.dataset)
-        except ValueError as error:
-            yield str(error)
-    yield from filter(None, (attack_problem(config), defense_problem(config)))
-
-
-def _key(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _unknown(name: str, value: str, allowed: Iterable[str]) -> str:
-    return f"{_key(name)}={value!r} is unknown{suggestion(value, allowed)}; allowed: {', '.join(allowed)}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -140,13 +140,15 @@ class Rates:
     lost: float | None
 
 
-def find_runs(paths: Iterable[Path]) -> tuple[list[RunFates], list[str]]:
+def find_runs(paths: Iterable[Path], without: Collection[Path] = ()) -> tuple[list[RunFates], list[str]]:
     """Read runs from files or folders.
 
     Parameters
     ----------
     paths : iterable of Path
         Results of a run, JSON lines of a strategy's `report_path`, or folders of either.
+    without : collection of Path
+        Folders below them to pass by, those of sweeps. A folder that holds one may hold no run.
 
     Returns
     -------
@@ -165,14 +167,17 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[RunFates], list[str]]:
             continue
         before = len(runs)
         for file in sorted(_files_in(path)):
+            if any(file.is_relative_to(folder) for folder in without):
+                continue
             try:
                 runs += read_runs(file)
             except ReportError as error:
                 passed_over.append(str(error))
-        if len(runs) == before:
+        if len(runs) == before and not any(folder.is_relative_to(path) for folder in without):
             why = " ".join(["", *passed_over])
             raise ReportError(
-                f"{path} holds no runs: give a folder with results of runs or files of a report_path (*.jsonl).{why}"
+                f"{path} holds no runs: give a folder with results of runs, files of a report_path (*.jsonl) "
+                f"or sweeps.{why}"
             )
     return runs, passed_over
 

@@ -65,7 +65,7 @@ def datasets() -> Table:
             origin = spec.hub_name or "comes with scikit-learn"
             yield spec.name, catalog.shape_text(spec.shape), str(spec.num_classes), spec.default_model, origin
 
-    return _table("Data sets", "Name Images Classes Model Origin", rows())
+    return _table("Data sets", "Name Samples Classes Model Origin", rows())
 
 
 def partitions() -> Table:
@@ -74,24 +74,27 @@ def partitions() -> Table:
 
 
 def models() -> Table:
-    """List models with the images that they take."""
+    """List models with the samples that they take."""
 
     def rows() -> Iterable[tuple[str, ...]]:
         for spec in catalog.MODELS.values():
-            yield spec.name, catalog.shape_text(spec.shape) if spec.shape else "any", spec.layers
+            taken = " or ".join(map(catalog.shape_text, spec.shapes)) or "any images"
+            yield spec.name, taken, spec.layers, spec.source
 
-    return _table("Models", "Name Images Layers", rows())
+    return _table("Models", "Name Samples Layers Source", rows())
 
 
 def experiments() -> Table:
-    """List the experiments that come with the project."""
+    """List the experiments that come with the project, with their numbers of cells."""
 
     def rows() -> Iterable[tuple[str, ...]]:
         for name in experiment_names():
             experiment = load_experiment(name)
-            yield name, experiment.title, str(experiment.num_supernodes or "any"), experiment.source
+            nodes = str(experiment.num_supernodes or "any")
+            lite = str(experiment.lite.num_cells) if experiment.lite else ""
+            yield name, experiment.title, nodes, str(experiment.num_cells), lite, experiment.source
 
-    return _table("Experiments", "Name Title Nodes Source", rows())
+    return _table("Experiments, done by flwr-robust sweep NAME [--lite]", "Name Title Nodes Cells Lite Source", rows())
 
 
 TABLES: dict[str, Callable[[], Table]] = {

@@ -10,7 +10,7 @@ from flwr.supercore.run import Run
 
 
 class OrderedGrid(Grid):
-    """Hand over nodes, messages and replies in the order of the nodes' partitions.
+    """Hand over the nodes of a run, their messages and replies, in the order of the nodes' partitions.
 
     Flower draws node ids afresh in each run and hands over replies as they come; sums of floating-point
     numbers depend on their order.
@@ -20,7 +20,7 @@ class OrderedGrid(Grid):
     grid : Grid
         The grid to put in order.
     partition_of : mapping
-        The partition id of each node id. Unknown nodes come last, by id.
+        The partition id of each node that takes part. Other nodes are not listed; their replies come last, by id.
     """
 
     def __init__(self, grid: Grid, partition_of: Mapping[int, int]) -> None:
@@ -46,8 +46,8 @@ class OrderedGrid(Grid):
         return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def get_node_ids(self) -> list[int]:
-        """Return the node ids by partition."""
-        return sorted(self._grid.get_node_ids(), key=self._rank)
+        """Return the ids of the nodes that take part, by partition."""
+        return sorted(filter(self._partition_of.__contains__, self._grid.get_node_ids()), key=self._rank)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Push messages by partition."""

@@ -31,11 +31,17 @@ def node_partitions(
 
     The arguments determine the result, so that every process of a simulation sees the same partitions.
     """
-    return split_labels(load_split(dataset, "train", data_dir).labels, partition, num_partitions, alpha, seed)
+    data = load_split(dataset, "train", data_dir)
+    return split_labels(data.labels, partition, num_partitions, alpha, seed, data.owners)
 
 
 def split_labels(
-    labels: npt.NDArray[np.int64], partition: str, num_partitions: int, alpha: float = 1.0, seed: int = 0
+    labels: npt.NDArray[np.int64],
+    partition: str,
+    num_partitions: int,
+    alpha: float = 1.0,
+    seed: int = 0,
+    owners: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Indices, ...]:
     """Assign each sample to exactly one partition.
 
@@ -43,16 +49,19 @@ def split_labels(
     ----------
     labels : array of int
         The label of each sample.
-    partition : {"iid", "dirichlet", "by-class", "sorted"}
+    partition : {"iid", "dirichlet", "by-class", "sorted", "natural"}
         ``by-class`` with as many partitions as classes gives partition i class i. With more, partition
         i holds a part of class ``i % classes``; with fewer, class c goes to partition
-        ``c * partitions // classes``.
+        ``c * partitions // classes``. ``natural`` deals the owners out in random order: with as many
+        partitions as owners, each holds one owner's samples; with fewer, several owners'.
     num_partitions : int
         How many.
     alpha : float
         Concentration of the Dirichlet distribution.
     seed : int
         Of everything that is drawn.
+    owners : array of int, optional
+        Who wrote or spoke each sample, numbered from 0; for ``natural``.
 
     Returns
     -------
@@ -76,6 +85,8 @@ def split_labels(
         return _by_class(labels, num_partitions, seed)
     if partition == "sorted":
         return _run(_iid(num_partitions), labels, np.argsort(labels, kind="stable"))
+    if partition == "natural":
+        return _natural(owners, num_partitions, seed)
     raise DataError(f"{partition!r} is no partition; allowed: {', '.join(PARTITIONS)}.")
 
 
@@ -133,3 +144,16 @@ def _by_class(labels: npt.NDArray[np.int64], num_partitions: int, seed: int) -> 
         num_partitions, "label", num_classes_per_partition=1, class_assignment_mode="deterministic", seed=seed
     )
     return _run(partitioner, groups, np.arange(len(labels)))
+
+
+def _natural(owners: npt.NDArray[np.int64] | None, num_partitions: int, seed: int) -> tuple[Indices, ...]:
+    if owners is None:
+        raise DataError("these samples belong to nobody: use another partition than 'natural'.")
+    names, ranks = np.unique(owners, return_inverse=True)
+    if num_partitions > len(names):
+        raise DataError(
+            f"{num_partitions} nodes cannot share the samples of {len(names)} owners; use at most one node for each "
+            "owner, or another partition."
+        )
+    holders = np.random.default_rng(seed).permutation(len(names)) % num_partitions
+    return tuple(np.flatnonzero(holders[ranks] == node) for node in range(num_partitions))

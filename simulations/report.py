@@ -1,8 +1,8 @@
-"""The report of the console command: a picture and a row in a table for each run."""
+"""The report of the console command: pages for sweeps; a picture and a row in a table for each single run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -10,37 +10,63 @@ from rich.table import Table
 
 from simulations.fate_plot import percent, plot_fates
 from simulations.fates import RunFates, find_runs
+from simulations.reports.sweeps import find_sweeps
+from simulations.reports.write import PAGE, write_reports
 
 SHOWN = 6  # quarantined nodes that the table names
 
 
-def report(paths: Sequence[Path], out: Path | None, console: Console) -> list[Path]:
-    """Draw each run, print a table of all of them and return the pictures.
+def report(paths: Sequence[Path], out: Path | None, console: Console) -> list[str]:
+    """Write the reports of sweeps, draw each single run, and print a table of all runs.
 
     Parameters
     ----------
     paths : sequence of Path
-        See `simulations.fates.find_runs`.
+        See `simulations.fates.find_runs`; folders may hold sweeps as well.
     out : Path, optional
-        Folder of the pictures; by default they go beside the files.
+        Folder of what is written; by default it goes beside the files.
     console : Console
         Where to write.
+
+    Returns
+    -------
+    A sentence for each sweep that has no report.
 
     Raises
     ------
     ReportError
-        If a path holds no run.
+        If a path holds neither a run nor a sweep.
     """
-    runs, passed_over = find_runs(paths)
-    for why in passed_over:
-        console.print(f"Passed over: {why}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    sweeps = {path: find_sweeps(path) for path in paths if path.is_dir()}
+    runs, passed_over = find_runs(paths, [folder for folders in sweeps.values() for folder in folders])
+    _say(console, "Passed over", passed_over, style="yellow")
+    errors = [error for path, folders in sweeps.items() for error in _report_sweeps(path, folders, out, console)]
+    if runs:
+        _report_runs(runs, out, console)
+    return errors
+
+
+def _report_sweeps(path: Path, folders: list[Path], out: Path | None, console: Console) -> list[str]:
+    written = write_reports(folders, path, out)
+    for folder, made in written.reports.items():
+        _say(console, made.name, made.facts.problems + made.left_out, style="yellow")
+        _say(console, "Report", [str(folder / PAGE)])
+    if written.index is not None:
+        _say(console, "Index", [str(written.index)])
+    return written.errors
+
+
+def _report_runs(runs: Sequence[RunFates], out: Path | None, console: Console) -> None:
     pictures = [plot_fates(run, path) for run, path in zip(runs, _picture_paths(runs, out), strict=True)]
     console.print(table(runs))
     if not all(run.tells_weights for run in runs):
         console.print("* by quarantine alone: the rule gives updates no weights", highlight=False)
-    for picture in pictures:
-        console.print(f"Picture: {picture}", markup=False, highlight=False, soft_wrap=True)
-    return pictures
+    _say(console, "Picture", map(str, pictures))
+
+
+def _say(console: Console, what: str, told: Iterable[str], style: str | None = None) -> None:
+    for line in told:
+        console.print(f"{what}: {line}", style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def table(runs: Sequence[RunFates]) -> Table:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, TextIO
 from simulations.config import RunConfig
 
 REPORTS = "reports"  # the folder of the strategies' reports, beside the results
+LONGEST_LINE = 1 << 16  # bytes; a line with the partitions of a thousand nodes has half as many
 PACKAGES = ("flwr", "torch", "numpy", "flwr-robust")
 
 
@@ -72,7 +75,13 @@ class RunRecorder:
         """Keep the round's train metrics for its line."""
         self._train_metrics = dict(metrics)
 
-    def round(self, server_round: int, accuracy: float | None, loss: float | None) -> None:
+    def round(
+        self,
+        server_round: int,
+        accuracy: float | None,
+        loss: float | None,
+        measures: Mapping[str, float] | None = None,
+    ) -> None:
         """Write a round's line; accuracy and loss are None where the round was not evaluated."""
         now = time.monotonic()
         if accuracy is not None:
@@ -84,7 +93,7 @@ class RunRecorder:
             "loss": loss,
             "seconds": round(now - self._round_started, 4),
         }
-        self._write(line | self._train_metrics)
+        self._write(line | self._train_metrics | dict(measures or {}))
         self._round_started, self._train_metrics = now, {}
 
     def end(self) -> None:
@@ -118,6 +127,7 @@ class RunResult:
 
     path: Path
     parameters: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str | None] = field(default_factory=dict)
     num_nodes: int = 0
     malicious: list[int] = field(default_factory=list)
     partition_of: dict[int, int] = field(default_factory=dict)
@@ -144,7 +154,7 @@ def read_result(path: Path) -> RunResult:
         kind = line.pop("type")
         if kind == "config":
             result.parameters, result.num_nodes = line["parameters"], line["num_nodes"]
-            result.malicious = line.get("malicious", [])
+            result.versions, result.malicious = line.get("versions", {}), line.get("malicious", [])
             result.partition_of = {int(node): partition for node, partition in line.get("partition_of", {}).items()}
         elif kind == "round":
             result.rounds.append(line)
@@ -153,6 +163,16 @@ def read_result(path: Path) -> RunResult:
         elif kind == "error":
             result.error = line["error"]
     return result
+
+
+def last_line(path: Path) -> dict[str, Any]:
+    """Return the last complete line of a result file, however long the file is; nothing if there is none."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LINE))
+        *complete, _ = file.read().split(b"\n")
+        if complete:
+            return dict(json.loads(complete[-1]))
+    return {}
 
 
 def _version(package: str) -> str | None:

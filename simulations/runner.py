@@ -5,23 +5,23 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from clients import Adversary
 from flwr_robust import RobustStrategy
-from simulations import training
 from simulations.client_app import run_partitions
-from simulations.components import build_attack, build_rule, poisons_data, seen_share
+from simulations.components import build_attack, least_nodes, poisons_data, seen_share
 from simulations.config import ConfigurationError, RunConfig
-from simulations.data import load_split
+from simulations.evaluation import Evaluation
 from simulations.experiments import load_experiment
-from simulations.models import build_model
+from simulations.models import initial_model
 from simulations.ordered_grid import OrderedGrid
+from simulations.recorded import RecordedStrategy
 from simulations.results import RunRecorder
 
 NODES_TIMEOUT = 10.0  # seconds until the nodes that a run needs must have connected
@@ -30,28 +30,12 @@ QUERY_TIMEOUT = 600.0  # the first round trip includes the start of the simulati
 ROUND_TIMEOUT = 3600.0
 
 
-class RecordedStrategy(RobustStrategy):
-    """A robust strategy that hands each round's train metrics to the run's recorder."""
-
-    def __init__(self, rule: Any, recorder: RunRecorder, **options: Any) -> None:
-        super().__init__(rule, **options)
-        self._recorder = recorder
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Aggregate and record the metrics."""
-        arrays, metrics = super().aggregate_train(server_round, replies)
-        self._recorder.train_metrics(dict(metrics or {}))
-        return arrays, metrics
-
-
 def needed_nodes(config: RunConfig) -> int:
-    """Return the least number of nodes that a configuration makes sense with."""
-    needs: list[int] = [build_rule(config).min_rows, 2 * config.num_malicious + 1, 1]
-    if config.experiment:
-        needs.append(load_experiment(config.experiment).num_supernodes or 1)
-    return max(needs)
+    """Return the least number of nodes that must be connected for a run."""
+    if config.num_nodes:
+        return config.num_nodes
+    experiment = (load_experiment(config.experiment).num_supernodes or 1) if config.experiment else 1
+    return max(least_nodes(config), experiment)
 
 
 def wait_for_nodes(grid: Grid, needed: int, timeout: float = NODES_TIMEOUT) -> list[int]:
@@ -109,37 +93,30 @@ def run(grid: Grid, config: RunConfig, partition_of: dict[int, int]) -> Path:
     config : RunConfig
         What to run.
     partition_of : dict
-        The partition id of each node.
+        The partition id of each connected node. Those with the first ids take part.
     """
-    num_nodes = len(partition_of)
-    run_partitions(config, num_nodes)  # data that cannot be split stop the run here, not at every node
+    num_nodes = config.participants(len(partition_of))
+    partition_of = {node: partition for node, partition in partition_of.items() if partition < num_nodes}
+    counted = replace(config, num_nodes=num_nodes)
     recorder = RunRecorder(config, num_nodes, partition_of)
+    order: dict[str, Any] = {**counted.to_run_config(), "run-token": uuid.uuid4().hex}
     try:
-        strategy = _strategy(config, recorder, num_nodes)
+        run_partitions(config, num_nodes)  # data that cannot be split stop the run here, not at every node
+        start = initial_model(config.model, config.dataset, config.seed, config.init_scale)
+        strategy = RecordedStrategy(counted, recorder, partition_of)
         strategy.start(
             grid=_attacked(grid, config, partition_of, strategy),
-            initial_arrays=ArrayRecord(build_model(config.model, config.dataset, config.seed).state_dict()),
+            initial_arrays=ArrayRecord(start.state_dict()),
             num_rounds=config.num_rounds,
             timeout=ROUND_TIMEOUT,
-            train_config=ConfigRecord({**config.to_run_config(), "run-token": uuid.uuid4().hex}),
-            evaluate_fn=_evaluation(config, recorder),
+            train_config=ConfigRecord(order),
+            evaluate_fn=Evaluation(counted, recorder),
         )
     except BaseException as error:
         recorder.fail(error)
         raise
     recorder.end()
     return recorder.path
-
-
-def _strategy(config: RunConfig, recorder: RunRecorder, num_nodes: int) -> RecordedStrategy:
-    return RecordedStrategy(
-        build_rule(config),
-        recorder,
-        fraction_evaluate=0.0,
-        min_train_nodes=num_nodes,
-        min_available_nodes=num_nodes,
-        report_path=recorder.reports_path,
-    )
 
 
 def _attacked(grid: Grid, config: RunConfig, partition_of: dict[int, int], strategy: RobustStrategy) -> Grid:
@@ -154,20 +131,3 @@ def _attacked(grid: Grid, config: RunConfig, partition_of: dict[int, int], strat
         ordered, attack, malicious=malicious, strategy=strategy, seed=config.seed, sees=seen_share(config)
     )
     return OrderedGrid(adversary, partition_of)
-
-
-def _evaluation(config: RunConfig, recorder: RunRecorder) -> Any:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(config.model, config.dataset).to(device)
-    data = load_split(config.dataset, "test", config.data_dir)
-
-    def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
-        if server_round % config.evaluate_every and server_round != config.num_rounds:
-            recorder.round(server_round, None, None)
-            return None
-        model.load_state_dict(arrays.to_torch_state_dict())
-        accuracy, loss = training.evaluate(model, config.dataset, data, device)
-        recorder.round(server_round, accuracy, loss)
-        return MetricRecord({"accuracy": accuracy, "loss": loss})
-
-    return evaluate

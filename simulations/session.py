@@ -1,93 +1,90 @@
 """Several runs in one session of Flower's Ray engine, in a process of their own.
 
 The child process keeps Flower's and Ray's logs out of the terminal and is ended as a whole: nothing of
-it stays behind.
+it stays behind, not even when this process is killed, because the child ends when its standard input does.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from queue import Queue
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from simulations.config import RunConfig
 from simulations.results import result_path
 
 STOP_TIMEOUT = 15.0
+# Seconds between two looks for replies. Flower's 0.1 is as long as a round of a small model takes.
+PULL_INTERVAL = 0.01
+NO_MORE: dict[str, Any] = {}  # the order that ends a session
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What each simulated node gets: Ray runs as many nodes at once as fit the machine."""
+    """What each simulated node gets: Ray runs as many nodes at once as fit the session's part of the machine.
+
+    Attributes
+    ----------
+    num_cpus, num_gpus : float
+        Of each node.
+    session_cpus : int or None
+        The cores of the whole session; None is all, and the only choice on a cluster that is there already.
+    devices : tuple of str or None
+        The GPUs of the whole session, as in ``CUDA_VISIBLE_DEVICES``; None is all.
+    """
 
     num_cpus: float = 1.0
     num_gpus: float = 0.0
+    session_cpus: int | None = None
+    devices: tuple[str, ...] | None = None
 
 
-class Session:
-    """A child process that does the given runs.
+class OpenSession:
+    """A child process that does runs in the order in which they are asked for.
 
     Parameters
     ----------
-    configs : sequence of RunConfig
-        The runs, in order.
     num_supernodes : int
         Simulated nodes.
     log_path : Path
-        Where Flower's and Ray's output goes.
+        Where Flower's and Ray's output goes, after what is there already.
     resources : Resources
-        Of each node.
+        Of each node and of the session.
     """
 
-    def __init__(
-        self,
-        configs: Sequence[RunConfig],
-        num_supernodes: int,
-        log_path: Path,
-        resources: Resources | None = None,
-    ) -> None:
-        # The child may work elsewhere: relative folders are relative to where the user is now.
-        self.configs = [replace(config, out_dir=str(Path(config.out_dir).absolute())) for config in configs]
+    log_level = "WARNING"  # of Flower's log, in which a round takes a kilobyte otherwise
+
+    def __init__(self, num_supernodes: int, log_path: Path, resources: Resources | None = None) -> None:
         self.num_supernodes = num_supernodes
         self.log_path = log_path
         self.resources = resources or Resources()
 
-    @property
-    def result_paths(self) -> list[Path]:
-        """Where each run's results go."""
-        return [result_path(config, self.num_supernodes) for config in self.configs]
-
     def __enter__(self) -> Self:
         """Start the child."""
-        for path in self.result_paths:
-            path.unlink(missing_ok=True)  # lines of an earlier run would look like progress
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("wb") as log:
+        with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "simulations.session"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_child_environment(),
+                env=_child_environment(self.resources),
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the child
             )
-        assert self._process.stdin is not None
-        order = {
-            "runs": [config.to_run_config() for config in self.configs],
-            "num_supernodes": self.num_supernodes,
-            "num_cpus": self.resources.num_cpus,
-            "num_gpus": self.resources.num_gpus,
-        }
-        with self._process.stdin as stdin:
-            stdin.write(json.dumps(order).encode())
+        settings = {"num_supernodes": self.num_supernodes, "log_level": self.log_level}
+        self._send(settings | asdict(self.resources))
         return self
 
     def __exit__(
@@ -101,6 +98,25 @@ class Session:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def order(self, config: RunConfig) -> Path:
+        """Ask for a run, and return where its results will be."""
+        config = _from_here(config)
+        path = self.path_of(config)
+        path.unlink(missing_ok=True)  # lines of an earlier run would look like progress
+        self._send(config.to_run_config())
+        return path
+
+    def path_of(self, config: RunConfig) -> Path:
+        """Return where a run's results go."""
+        return result_path(config, config.participants(self.num_supernodes))
+
+    def finish(self) -> None:
+        """Let the child end once it has done what it was asked for."""
+        self._send(NO_MORE)
 
     def poll(self) -> int | None:
         """Return the child's exit status, or None while it works."""
@@ -110,40 +126,149 @@ class Session:
         """Return the end of the log."""
         return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # the child has ended, which `poll` tells
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            self._process.stdin.flush()
 
-def _child_environment() -> dict[str, str]:
+
+class Session(OpenSession):
+    """A child process that does the given runs and ends.
+
+    Parameters
+    ----------
+    configs : sequence of RunConfig
+        The runs, in order.
+    num_supernodes, log_path, resources
+        See `OpenSession`.
+    """
+
+    log_level = "INFO"
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        num_supernodes: int,
+        log_path: Path,
+        resources: Resources | None = None,
+    ) -> None:
+        super().__init__(num_supernodes, log_path, resources)
+        self.configs = [_from_here(config) for config in configs]
+
+    @property
+    def result_paths(self) -> list[Path]:
+        """Where each run's results go."""
+        return [self.path_of(config) for config in self.configs]
+
+    def __enter__(self) -> Self:
+        """Start the child and ask for all runs."""
+        self.log_path.unlink(missing_ok=True)
+        super().__enter__()
+        for config in self.configs:
+            self.order(config)
+        self.finish()
+        return self
+
+
+def _from_here(config: RunConfig) -> RunConfig:
+    """Make the folder absolute: the child may work elsewhere, and relative ones are meant from here."""
+    return replace(config, out_dir=str(Path(config.out_dir).expanduser().absolute()))
+
+
+def _child_environment(resources: Resources) -> dict[str, str]:
     """Let the child and its nodes import what this process can, installed or not."""
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
-    return {"FLWR_TELEMETRY_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", **os.environ, "PYTHONPATH": path}
+    defaults = {
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+    }
+    environment = {**defaults, **os.environ, "PYTHONPATH": path}
+    # Without an address, Ray joins what it takes for a running cluster, be it one that was killed long ago.
+    environment["RAY_ADDRESS"] = os.environ.get("RAY_ADDRESS") or "local"
+    if resources.devices is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(resources.devices)
+    return environment
+
+
+# ---------------------------------------------------------------- in the child
 
 
 def main() -> None:
-    """Do the runs that standard input describes."""
+    """Do the runs that standard input describes, one a line after a line about the session."""
     from flwr.app import Context
     from flwr.serverapp import Grid, ServerApp
     from flwr.simulation import run_simulation
+    from flwr.superlink.grid import InMemoryGrid
 
     from simulations.client_app import app as client_app
     from simulations.server_app import run_all
 
-    order = json.load(sys.stdin)
-    configs = [RunConfig.from_run_config(run) for run in order["runs"]]
+    messages: Queue[dict[str, Any]] = Queue()
+    threading.Thread(target=_read, args=(messages,), daemon=True).start()
+    settings = messages.get()
+    logging.getLogger("flwr").setLevel(settings["log_level"])
+    logging.getLogger("flwr").addFilter(_is_news)
     server_app = ServerApp()
 
     @server_app.main()
     def serve(grid: Grid, context: Context) -> None:
-        run_all(grid, configs)
+        if isinstance(grid, InMemoryGrid):
+            grid.pull_interval = PULL_INTERVAL
+        run_all(grid, _ordered(messages), settings["num_supernodes"])
 
-    run_simulation(
-        server_app,
-        client_app,
-        order["num_supernodes"],
-        backend_config={
-            "client_resources": {"num_cpus": order["num_cpus"], "num_gpus": order["num_gpus"]},
-            "init_args": {"include_dashboard": False},
-        },
-    )
+    init_args: dict[str, Any] = {"include_dashboard": False}
+    if settings["session_cpus"] is not None:
+        init_args["num_cpus"] = settings["session_cpus"]
+    try:
+        run_simulation(
+            server_app,
+            client_app,
+            settings["num_supernodes"],
+            backend_config={
+                "client_resources": {"num_cpus": settings["num_cpus"], "num_gpus": settings["num_gpus"]},
+                "init_args": init_args,
+            },
+        )
+    except Exception as error:
+        traceback.print_exc()
+        print(f"Cause: {_cause(error)}", file=sys.stderr, flush=True)  # last, because the log's end is what is shown
+        # The server's thread may wait for replies that nobody is left to send, and would keep this process.
+        os._exit(1)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what began a chain of exceptions."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Keep all of Flower's log but its advice to call `flwr run` in place of `run_simulation`.
+
+    That one would hand the runs to a SuperLink: a process more for each session, which takes no orders from standard
+    input and does not end with us. Other deprecations stay, and our tests take them for errors.
+    """
+    return "The `run_simulation` function is deprecated" not in record.getMessage()
+
+
+def _ordered(messages: Queue[dict[str, Any]]) -> Iterator[RunConfig]:
+    """Yield the runs that are asked for, as they come."""
+    while (message := messages.get()) != NO_MORE:
+        config = RunConfig.from_run_config(message)
+        print(f"Run: {config.run_name()}", flush=True)
+        yield config
+
+
+def _read(messages: Queue[dict[str, Any]]) -> None:
+    """Hand on the lines of standard input; when it ends, the parent has died or wants no more: end all."""
+    # Without a buffer, whose lock would hold up the interpreter's end while this thread waits for a line.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as lines:
+        for line in lines:
+            messages.put(json.loads(line))
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

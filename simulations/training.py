@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
-from simulations.catalog import DATASETS
-from simulations.data import Split, normalise
+from simulations.batches import Batch
 
 Momentum = dict[str, torch.Tensor]
-Batch = tuple[torch.Tensor, torch.Tensor]
-# From labels and images to the labels to train on.
-LabelMap = Callable[[npt.NDArray[np.int64], torch.Tensor], npt.NDArray[np.int64]]
-
-EVALUATION_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -52,8 +45,8 @@ def heavy_ball_step(
     so changes the global model by :math:`-\gamma_t m_t`: what NNM (3) has nodes send.
     """
     model.zero_grad(set_to_none=True)
-    images, labels = batch
-    loss = functional.nll_loss(model(images), labels)
+    inputs, labels = batch
+    loss = functional.nll_loss(model(inputs), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     momentum: Momentum = {}
     with torch.no_grad():
@@ -83,69 +76,14 @@ def train(
     return momentum, float(np.mean(losses))
 
 
-def draw_batches(
-    dataset: str,
-    data: Split,
-    indices: npt.NDArray[np.int64],
-    batch_size: int,
-    count: int,
-    seeds: tuple[int, ...],
-    device: torch.device,
-    relabel: LabelMap | None = None,
-) -> list[Batch]:
-    """Draw batches from a node's samples.
-
-    Parameters
-    ----------
-    dataset : str
-        Decides normalisation and mirroring.
-    data : Split
-        The training set.
-    indices : array of int
-        The node's samples. One that holds fewer than a batch uses all of them.
-    batch_size, count : int
-        Samples in a batch, drawn without replacement, and number of batches.
-    seeds : tuple of int
-        Determine the draws: the run's seed, the node's partition and the round.
-    device : torch.device
-        Where the batches go.
-    relabel : callable, optional
-        What a node that poisons its data does to the labels.
-    """
-    spec = DATASETS[dataset]
-    random = np.random.default_rng(list(seeds))
-    batches = []
-    for _ in range(count):
-        chosen = random.choice(indices, size=min(batch_size, len(indices)), replace=False)
-        images = normalise(data.images[chosen], spec)
-        if spec.flips:
-            mirrored = random.random(len(chosen)) < 0.5
-            images[mirrored] = images[mirrored, :, :, ::-1]
-        inputs = torch.from_numpy(images).to(device)
-        labels = data.labels[chosen]
-        labels = labels if relabel is None else relabel(labels, inputs)
-        batches.append((inputs, torch.from_numpy(labels).to(device)))
-    return batches
-
-
 @torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    dataset: str,
-    data: Split,
-    device: torch.device,
-    indices: npt.NDArray[np.int64] | None = None,
-) -> tuple[float, float]:
-    """Return accuracy and mean loss on the given samples (all of them by default)."""
-    spec = DATASETS[dataset]
+def evaluate(model: nn.Module, batches: Iterable[Batch]) -> tuple[float, float]:
+    """Return accuracy and mean loss over all samples."""
     model.eval()
-    chosen = np.arange(len(data)) if indices is None else indices
-    correct, loss = 0, 0.0
-    for start in range(0, len(chosen), EVALUATION_BATCH):
-        part = chosen[start : start + EVALUATION_BATCH]
-        images = torch.from_numpy(normalise(data.images[part], spec)).to(device)
-        labels = torch.from_numpy(data.labels[part]).to(device)
-        outputs = model(images)
+    samples, correct, loss = 0, 0, 0.0
+    for inputs, labels in batches:
+        outputs = model(inputs)
         loss += float(functional.nll_loss(outputs, labels, reduction="sum"))
         correct += int((outputs.argmax(dim=1) == labels).sum())
-    return correct / len(chosen), loss / len(chosen)
+        samples += len(labels)
+    return correct / samples, loss / samples

@@ -12,13 +12,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from flwr_robust import rules
-from simulations.bench import cases, limits, messages, split
+from simulations.bench import cases, growth, limits, messages, split
 from simulations.bench.growth import GrowthBench, overlapping_rows
 from simulations.bench.measure import Bench
 from simulations.bench.messages import MODELS, Problem, layers_for
 from simulations.bench.run import PRESETS
 from simulations.bench.table import tables
-from simulations.cli import Preset, app
+from simulations.cli import STOPPED, Preset, app
 
 N, D, F = 7, 4000, 1
 SPECS = {
@@ -90,9 +90,9 @@ def test_pictures_are_written(done):
 
 
 def test_growth_has_points_in_both_directions(done):
-    for growth in done.found["growth"]:
-        assert growth["sizes"] == ([17] if growth["variable"] == "n" else [10_000])
-        assert all(isfinite(value) and value > 0 for value in growth["seconds"])
+    for found in done.found["growth"]:
+        assert found["sizes"] == ([17] if found["variable"] == "n" else [10_000])
+        assert all(isfinite(value) and value > 0 for value in found["seconds"])
 
 
 @pytest.mark.parametrize("name", cases.OURS)
@@ -177,7 +177,11 @@ def test_tables_fit_the_terminal(width):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--only", "Crumb"], "there is no case 'Crumb'"), (["--f", "4"], "give an f below n / 2")],
+    [
+        (["--only", "Crumb"], "there is no case 'Crumb'"),
+        (["--f", "4"], "give an f below n / 2"),
+        (["--device", "gpu"], "the bench was given device = 'gpu', which names no device of torch's"),
+    ],
 )
 def test_wrong_options_are_refused(tmp_path, arguments, message):
     result = bench(tmp_path, *arguments)
@@ -198,6 +202,25 @@ def test_threads_are_set_for_the_bench_alone(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "bench.json").read_text())["machine"]["threads"] == 1
     assert os.environ["FLWR_ROBUST_THREADS"] == "3"
+
+
+def test_a_device_has_a_limit_of_its_own(tmp_path):
+    pytest.importorskip("torch")
+    result = bench(tmp_path, "--device", "cpu", "--only", "NNM+Median", "--only", "Krum", "--skip-peers")
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "bench.json").read_text())
+    seconds, rates = found["limits"]["seconds"], found["limits"]["rates"]
+    assert rates["copied_bytes_per_second"] * seconds["copy"] == pytest.approx(N * D * 4)
+    assert found["machine"]["device"].startswith("torch's CPU (no GPU")
+    words = " ".join(result.output.split())
+    assert "Strategies ran on torch's CPU (no GPU" in words
+    assert "copying all replies there takes" in words
+    made = {(case["group"], case["name"]): case for case in found["cases"]}
+    for name in ("NNM+Median", "Krum"):
+        # Through torch and by compiled loops.
+        assert made["strategy", name]["difference"] < 1e-4
+        assert made["strategy", name]["limit"] == pytest.approx(2 * max(seconds["read"], seconds["copy"]))
+    assert made["matrix", "NNM+Median"]["limit"] > made["matrix", "Krum"]["limit"]
 
 
 def test_presets_are_the_commands():
@@ -252,6 +275,11 @@ def test_limits_grow_with_what_a_chain_does():
     assert least("arc+nnm+krum") == 3.0 + 1.0
     assert least("nnm+median") == 3.0 + 2.0 + 5 * 0.5
     assert least("lasa") == 3.0
+    # On a device each pass takes a copy there, which hides what is computed; LASA's own stay on the CPU.
+    seconds["copy"] = 7.0
+    assert least("mean") == 7.0
+    assert least("nnm+median") == 7.0 + 7.0
+    assert least("nnm+lasa") == 7.0 + 3.0
 
 
 def test_the_split_leaves_flwr_robust_as_it_was():
@@ -280,9 +308,105 @@ def test_overlapping_rows_differ():
 
 
 def test_growth_stops_where_it_would_take_too_long():
-    growth = GrowthBench(1, 24, 1000, limit=0.0)
-    list(growth.run())
-    for result in growth.results:
+    measured = GrowthBench(1, 24, 1000, limit=0.0)
+    assert len(list(measured.run())) == len(measured.results) == 2 * len(growth.CHAINS)
+    for result in measured.results:
         assert len(result.sizes) == 1
         if result.variable == "n":
             assert "more than 0 s are not spent" in result.ended
+
+
+def test_growth_stops_where_memory_ends(monkeypatch):
+    monkeypatch.setattr(growth, "free_bytes", lambda: 2_500_000)
+    measured = GrowthBench(1, 100, 1000, limit=60.0)
+    list(measured.run())
+    for result in measured.results:
+        # Rows begin 65,644 bytes apart, and a fifth of the memory is left to others.
+        assert result.sizes == ([17, 24] if result.variable == "n" else [10_000])
+    assert "34 may need 2.28 MB of memory, and 2.5 MB are free" in measured.results[0].ended
+
+
+def test_a_long_call_is_not_repeated(monkeypatch):
+    calls = []
+
+    def fake(seconds):
+        monkeypatch.setattr(growth, "timed", lambda work: (calls.append(work) or seconds, None))
+        return GrowthBench(3, 17, 1000, limit=60.0)._seconds(None), len(calls)
+
+    assert fake(growth.LONG + 1) == (growth.LONG + 1, 1)
+    assert fake(growth.LONG / 2) == (growth.LONG / 2, 1 + 1 + 3)
+
+
+def test_growth_that_is_stopped_leaves_its_points(tmp_path, monkeypatch):
+    calls, measure = [], growth.GrowthBench._seconds
+
+    def stop(self, work):
+        calls.append(work)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measure(self, work)
+
+    monkeypatch.setattr(growth.GrowthBench, "_seconds", stop)
+    result = bench(tmp_path, "--growth", "--only", "Mean", "--skip-peers", "--skip-matrices")
+    assert result.exit_code == STOPPED
+    assert "Stopped." in result.output
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert [len(each["seconds"]) for each in found["growth"]] == [1, 1, *[0] * (len(growth.CHAINS) * 2 - 2)]
+    assert all(len(each["seconds"]) == len(each["sizes"]) for each in found["growth"])
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------- a simulated round
+
+
+def result_of_rounds(folder, seconds):
+    """A results file as a simulation leaves it: (seconds, seconds of aggregation, accuracy) of each round."""
+    pytest.importorskip("torch")
+    from simulations.bench.simulated import config_for
+    from simulations.results import RunRecorder, read_result
+
+    recorder = RunRecorder(config_for(folder), 17)
+    recorder.end()
+    lines = [
+        {"type": "round", "round": number, "accuracy": accuracy, "seconds": whole, "aggregation-seconds": part}
+        for number, (whole, part, accuracy) in enumerate(seconds)
+    ]
+    with recorder.path.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    return read_result(recorder.path)
+
+
+def test_the_share_is_that_of_rounds_that_count(tmp_path):
+    before, first, last = (9.0, None, 0.1), (30.0, 2.0, None), (5.0, 0.5, 0.9)
+    result = result_of_rounds(tmp_path, [before, first, (1.0, 0.02, None), (3.0, 0.1, None), (2.0, 0.06, None), last])
+    from simulations.bench.simulated import summarise
+
+    found = summarise(result)
+    assert (found.rounds, found.seconds, found.aggregation_seconds) == (3, 2.0, 0.06)
+    assert found.as_json()["share"] == pytest.approx(0.03)
+    assert str(found) == (
+        "A simulated round of 17 nodes and 431,080 parameters takes 2.000 s, of which arc+nnm+trimmed-mean takes "
+        "0.0600 s: 3.0% (medians of 3 rounds)."
+    )
+
+
+def test_the_simulated_round_joins_the_numbers(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from simulations.bench import simulated
+
+    expected = simulated.SimulatedRound(17, 431_080, "arc+nnm+trimmed-mean", 20, 1.5, 0.03)
+    monkeypatch.setattr(simulated, "check_data", lambda: None)
+    monkeypatch.setattr(simulated, "measure_round", lambda out, console: expected)
+    result = bench(tmp_path, "--simulated-round", "--only", "Mean", "--skip-peers", "--skip-matrices")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "bench.json").read_text())["simulated_round"] == expected.as_json()
+    assert "takes 0.0300 s: 2.0%" in " ".join(result.output.split())
+
+
+def test_a_simulated_round_without_data_is_refused_first(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("FLWR_ROBUST_DATA", str(tmp_path))
+    result = bench(tmp_path, "--simulated-round")
+    assert result.exit_code == 1
+    assert "mnist/train.parquet does not exist" in " ".join(result.output.split())
+    assert not (tmp_path / "bench.json").exists()

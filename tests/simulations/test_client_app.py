@@ -5,11 +5,12 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
+from simulations.batches import Plan, draw_batches
 from simulations.client_app import app, run_partitions
 from simulations.config import RunConfig
 from simulations.data import load_split
+from simulations.inputs import Inputs
 from simulations.models import build_model
-from simulations.training import draw_batches
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -32,7 +33,9 @@ def context(partition_id):
 def ask(config, node, server_round=1, token="one", arrays=None, kind=MessageType.TRAIN):
     """Send a node a message as the server does, and return the reply's content."""
     arrays = arrays or ArrayRecord(build_model(config.model, config.dataset, seed=7).state_dict())
-    order = ConfigRecord({**config.to_run_config(), "server-round": server_round, "run-token": token})
+    order = ConfigRecord(
+        {**config.to_run_config(), "num-nodes": NODES, "server-round": server_round, "run-token": token}
+    )
     message = Message(RecordDict({"arrays": arrays, "config": order}), dst_node_id=node.node_id, message_type=kind)
     return app(message, node).content
 
@@ -49,7 +52,9 @@ def slope(node_id, server_round, relabel=None):
     model = build_model(PLAIN.model, PLAIN.dataset, seed=7)
     data, indices = load_split("digits", "train"), run_partitions(PLAIN, NODES)[node_id]
     seeds = (PLAIN.seed, node_id, server_round)
-    ((images, labels),) = draw_batches("digits", data, indices, 25, 1, seeds, torch.device("cpu"), relabel)
+    ((images, labels),) = draw_batches(
+        Inputs.of("digits"), data, indices, Plan(25), seeds, torch.device("cpu"), relabel
+    )
     loss = -model(images)[torch.arange(len(labels)), labels].mean()
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(model.parameters()))])
 

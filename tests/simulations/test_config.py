@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simulations import experiments
-from simulations.components import build_attack, build_rule, poisons_data
+from simulations.components import build_attack, build_rule, poisons_data, tolerated
 from simulations.config import ConfigurationError, RunConfig, defaults
 from simulations.experiments import experiment_names, load_experiment
 
@@ -38,26 +38,44 @@ def test_values_are_read_under_dashed_keys():
         ({"num-rounds": 3.0}, ["num-rounds=3.0", "type float", "whole number"]),
         ({"num-rounds": True}, ["type bool", "whole number"]),
         ({"dataset": 3}, ["dataset=3", "text in quotes"]),
-        ({"dataset": "mnits"}, ["'mnits'", "did you mean 'mnist'", "digits, mnist, cifar10"]),
-        ({"partition": "random"}, ["partition='random'", "iid, dirichlet, by-class, sorted"]),
+        ({"dataset": "mnits"}, ["'mnits'", "did you mean 'mnist'", "digits, mnist, fashion-mnist, cifar10"]),
+        ({"partition": "random"}, ["partition='random'", "iid, dirichlet, by-class, sorted, natural"]),
         ({"data-holders": "none"}, ["data-holders='none'", "all, honest"]),
-        ({"model": "cnn"}, ["model='cnn'", "auto, softmax, mlp, cnn-mnist, cnn-cifar10"]),
-        ({"model": "cnn-mnist"}, ["'cnn-mnist'", "1x28x28", "digits has 1x8x8", "auto, softmax, mlp."]),
+        ({"model": "cnn"}, ["model='cnn'", "auto, softmax, mlp-small, mlp, cnn-mnist"]),
+        ({"model": "cnn-mnist"}, ["'cnn-mnist'", "1x28x28", "digits has 1x8x8", "auto, softmax, mlp-small, mlp."]),
         ({"alpha": 0.0}, ["alpha=0.0", "more than 0"]),
         ({"alpha": float("nan")}, ["alpha=nan", "more than 0"]),
         ({"num-rounds": 0}, ["num-rounds=0", "at least 1"]),
         ({"num-malicious": -1}, ["num-malicious=-1", "at least 0"]),
         ({"local-steps": 0}, ["local-steps=0", "at least 1"]),
-        ({"batch-size": 0}, ["batch-size=0", "at least 1"]),
+        ({"local-epochs": -1}, ["local-epochs=-1", "at least 0"]),
+        ({"batch-size": -1}, ["batch-size=-1", "at least 0"]),
+        ({"num-nodes": -1}, ["num-nodes=-1", "at least 0"]),
+        ({"num-nodes": 6}, ["num-nodes=6 is too few for num-malicious=3", "at least 7"]),
+        ({"num-nodes": 14, "fraction-train": 0.2}, ["num-nodes=14", "fraction-train=0.2", "at least 15"]),
+        ({"fraction-train": 0.0}, ["fraction-train=0.0", "more than 0"]),
+        ({"fraction-train": 1.5}, ["fraction-train=1.5", "at most 1"]),
         ({"learning-rate": 0.0}, ["learning-rate=0.0", "more than 0"]),
         ({"learning-rate": float("inf")}, ["learning-rate=inf", "more than 0"]),
         ({"momentum": 1.0}, ["momentum=1.0", "less than 1"]),
         ({"momentum": -0.5}, ["momentum=-0.5", "at least 0"]),
+        ({"reset-momentum": 1}, ["reset-momentum=1", "type int", "true or false"]),
+        ({"server-learning-rate": 0.0}, ["server-learning-rate=0.0", "more than 0"]),
+        ({"server-momentum": 1.0}, ["server-momentum=1.0", "less than 1"]),
+        ({"init-scale": 0.0}, ["init-scale=0.0", "more than 0"]),
+        ({"normalisation": "own"}, ["normalisation='own'", "auto, half"]),
+        ({"augment": "flip"}, ["augment='flip'", "auto, none, crop"]),
+        ({"measure": "xi + kapa"}, ["measure='kapa'", "did you mean 'kappa'", "xi, kappa, clipping"]),
+        ({"partition": "natural"}, ["partition='natural'", "those of digits do not", "femnist, shakespeare"]),
+        ({"dataset": "shakespeare", "model": "mlp"}, ["'mlp' takes images", "texts of 80 characters", "auto, lstm."]),
+        ({"model": "lstm"}, ["'lstm' takes texts of 80 characters", "digits has 1x8x8"]),
         ({"weight-decay": -1.0}, ["weight-decay=-1.0", "at least 0"]),
         ({"gradient-clip": -1.0}, ["gradient-clip=-1.0", "at least 0"]),
         ({"seed": -1}, ["seed=-1", "at least 0"]),
         ({"evaluate-every": 0}, ["evaluate-every=0", "at least 1"]),
         ({"lr-schedule": "cosine"}, ["lr-schedule: 'cosine'", '"inverse:50"']),
+        ({"server-lr-schedule": "inverse"}, ["server-lr-schedule: 'inverse'", '"inverse:50"']),
+        ({"defense": "mixtailor", "defense-args": "without=mean"}, ["no family 'mean'", "median, krum"]),
         ({"attack": "foee"}, ["attack='foee'", "'foe'"]),
         ({"attack": "foe", "attack-args": "tua=1"}, ["attack-args='tua=1'", "tau"]),
         ({"attack": "foe", "attack-args": "tau"}, ["attack-args='tau'", "name=value"]),
@@ -127,6 +145,24 @@ def test_record_round_trip():
 def test_defense_tolerates_the_malicious_unless_told_otherwise():
     assert build_rule(RunConfig(num_malicious=2)).min_rows == 5
     assert build_rule(RunConfig(num_malicious=2, defense_args="f=4")).min_rows == 9
+
+
+def test_mixtailor_does_without_a_family():
+    rule = build_rule(RunConfig(num_malicious=2, defense="mixtailor", defense_args="without=krum"))
+    assert [member.name for member in rule.pool] == ["median"] * 16 + ["geometric-median"] * 16 + ["bulyan"] * 16
+
+
+@pytest.mark.parametrize(
+    ("num_nodes", "fraction", "malicious", "asked", "f"),
+    [(100, 0.25, 20, 25, 5), (10, 0.5, 3, 5, 2), (100, 0.29, 0, 29, 0), (7, 1.0, 3, 7, 3), (5, 0.1, 2, 1, 1)],
+)
+def test_defense_tolerates_the_mean_number_of_malicious_nodes_among_those_asked(
+    num_nodes, fraction, malicious, asked, f
+):
+    config = RunConfig(num_nodes=num_nodes, fraction_train=fraction, num_malicious=malicious, defense="mda")
+    assert config.asked(num_nodes) == asked
+    assert tolerated(config, num_nodes) == f
+    assert build_rule(config, num_nodes).f == f
 
 
 def test_attack_arguments_left_open_are_the_papers():

@@ -59,10 +59,8 @@ def test_everything_comes_in_the_order_of_partitions():
     assert beneath.timeout == 7.0
 
 
-def test_unknown_nodes_come_last_by_id():
-    beneath = ShuffledGrid()
-    grid = OrderedGrid(beneath, {450: 0})
-    assert grid.get_node_ids() == [450, 3, 17, 900]
+def test_only_nodes_that_take_part_are_listed():
+    assert OrderedGrid(ShuffledGrid(), {450: 1, 17: 0}).get_node_ids() == [17, 450]
 
 
 def test_the_rest_is_passed_on():

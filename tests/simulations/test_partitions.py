@@ -13,6 +13,7 @@ from simulations.data import DataError, load_split
 from simulations.partitions import MIN_SAMPLES, node_partitions, split_labels
 
 LABELS = np.random.default_rng(0).integers(0, 10, 600)
+OWNERS = np.random.default_rng(1).integers(0, 25, 600)
 
 
 @settings(max_examples=40, deadline=None)
@@ -23,7 +24,7 @@ LABELS = np.random.default_rng(0).integers(0, 10, 600)
     seed=st.integers(0, 1000),
 )
 def test_each_sample_goes_to_one_node_and_every_node_has_some(partition, nodes, alpha, seed):
-    parts = split_labels(LABELS, partition, nodes, alpha, seed)
+    parts = split_labels(LABELS, partition, nodes, alpha, seed, OWNERS)
     assert len(parts) == nodes
     assert min(map(len, parts)) >= 1
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(LABELS)))
@@ -31,13 +32,13 @@ def test_each_sample_goes_to_one_node_and_every_node_has_some(partition, nodes, 
 
 @pytest.mark.parametrize("partition", PARTITIONS)
 def test_seed_determines_the_partition(partition):
-    one, two = (split_labels(LABELS, partition, 7, 0.5, seed=3) for _ in range(2))
+    one, two = (split_labels(LABELS, partition, 7, 0.5, 3, OWNERS) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("partition", ["iid", "dirichlet"])
+@pytest.mark.parametrize("partition", ["iid", "dirichlet", "natural"])
 def test_other_seeds_give_other_partitions(partition):
-    one, two = (split_labels(LABELS, partition, 7, 0.5, seed) for seed in (3, 4))
+    one, two = (split_labels(LABELS, partition, 7, 0.5, seed, OWNERS) for seed in (3, 4))
     assert not all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
@@ -101,9 +102,25 @@ def test_results_are_kept_within_a_process():
         ("iid", 601, 1.0, "601 nodes cannot share 600 samples; use at most"),
         ("dirichlet", 300, 0.01, r"alpha=0.01 leave one of 300 nodes .* use a larger alpha or fewer nodes"),
         ("by-class", 600, 1.0, "600 nodes are too many for one class each"),
-        ("random", 5, 1.0, "'random' is no partition; allowed: iid, dirichlet, by-class, sorted"),
+        ("natural", 26, 1.0, "26 nodes cannot share the samples of 25 owners; use at most one node for each"),
+        ("random", 5, 1.0, "'random' is no partition; allowed: iid, dirichlet, by-class, sorted, natural"),
     ],
 )
 def test_what_cannot_be_split_is_told(partition, nodes, alpha, message):
     with pytest.raises(DataError, match=message):
-        split_labels(LABELS, partition, nodes, alpha)
+        split_labels(LABELS, partition, nodes, alpha, owners=OWNERS)
+
+
+def test_samples_without_owners_have_no_natural_partition():
+    with pytest.raises(DataError, match="belong to nobody: use another partition"):
+        split_labels(LABELS, "natural", 5)
+
+
+def test_each_owners_samples_go_to_one_node_and_owners_are_dealt_out_evenly():
+    parts = split_labels(LABELS, "natural", 25, owners=OWNERS)
+    assert sorted(int(OWNERS[part][0]) for part in parts) == list(range(25))
+    assert all(len(set(OWNERS[part])) == 1 for part in parts)
+    assert (
+        sorted(len(set(OWNERS[part])) for part in split_labels(LABELS, "natural", 10, owners=OWNERS))
+        == [2] * 5 + [3] * 5
+    )

@@ -3,9 +3,15 @@
 from types import SimpleNamespace
 
 import pytest
+from flwr.app import Error, Message, RecordDict
 
 from simulations import runner
 from simulations.config import ConfigurationError, RunConfig
+from simulations.data import DataError
+from simulations.recorded import NodeError
+from simulations.results import read_result, result_path
+from simulations.server_app import run_all
+from tests.simulations.local_grid import LocalGrid
 
 pytestmark = pytest.mark.usefixtures("task_identity")
 
@@ -58,6 +64,8 @@ def test_too_few_nodes_end_with_the_option_to_use():
         ({"num_malicious": 2, "defense": "mean"}, 5),
         ({"num_malicious": 1, "defense_args": "f=4"}, 9),
         ({"num_malicious": 4, "experiment": "nnm-table-2"}, 17),
+        ({"num_malicious": 1, "num_nodes": 5, "experiment": "nnm-table-2"}, 5),
+        ({"num_malicious": 2, "fraction_train": 0.5}, 6),
     ],
 )
 def test_needed_nodes(options, needed):
@@ -83,3 +91,44 @@ def test_a_node_that_fails_is_named():
     )
     with pytest.raises(RuntimeError, match="node 101 did not tell its partition: no data"):
         runner.learn_partitions(Nodes([], [failed]), [101])
+
+
+class FailingGrid(LocalGrid):
+    """Nodes of which an honest one answers with an error in the second round, as when its process has died."""
+
+    def send_and_receive(self, messages, *, timeout=None):
+        replies = super().send_and_receive(messages, timeout=timeout)
+        if replies and len(self.asked) == 2:
+            honest = next(node for node, context in self.contexts.items() if context.node_config["partition-id"] == 0)
+            place = [reply.metadata.src_node_id for reply in replies].index(honest)
+            question = Message(RecordDict(), dst_node_id=honest, message_type="train")
+            replies[place] = Message(Error(0, "the actor died"), reply_to=question)
+        return replies
+
+
+def test_a_node_that_fails_ends_the_run_and_the_results_say_why(tmp_path):
+    config, grid = RunConfig(num_malicious=1, num_rounds=3, out_dir=str(tmp_path)), FailingGrid(5)
+    with pytest.raises(NodeError, match="failed in round 2: the actor died"):
+        runner.run(grid, config, runner.learn_partitions(grid, grid.get_node_ids()))
+    result = read_result(result_path(config, 5))
+    assert result.error is not None
+    assert "the actor died" in result.error
+    assert [line["round"] for line in result.rounds] == [0, 1]
+
+
+def test_nodes_may_be_at_fault_on_purpose(tmp_path):
+    config, grid = RunConfig(num_malicious=1, num_rounds=3, out_dir=str(tmp_path), attack="faults"), FailingGrid(5)
+    path = runner.run(grid, config, runner.learn_partitions(grid, grid.get_node_ids()))
+    assert read_result(path).end is not None
+
+
+def test_a_run_that_fails_stops_no_other_and_is_raised_at_the_end(tmp_path):
+    configs = [
+        RunConfig(num_malicious=1, num_rounds=1, out_dir=str(tmp_path), dataset=dataset, data_dir=str(tmp_path))
+        for dataset in ("mnist", "digits")
+    ]
+    with pytest.raises(DataError, match="mnist"):
+        run_all(LocalGrid(5), configs, 5)
+    first, second = (read_result(result_path(config, 5)) for config in configs)
+    assert first.error is not None
+    assert second.end is not None

@@ -25,10 +25,22 @@ def test_steps_multiply():
     assert [factor(step) for step in (10, 11, 20, 21)] == pytest.approx([1, 0.5, 0.5, 0.05])
 
 
+def test_exponential_counts_rounds_and_leaves_the_first_alone():
+    schedule = parse_schedule("exponential:0.99")
+    assert [schedule(count) for count in (1, 2, 101)] == pytest.approx([1, 0.99, 0.99**100])
+    assert schedule.of_round(3, 2) == pytest.approx([0.99**2, 0.99**2])
+
+
+def test_others_count_the_steps_of_all_rounds():
+    schedule = parse_schedule("inverse:2")
+    assert schedule.of_round(1, 3) + schedule.of_round(2, 3) == [schedule(step) for step in range(1, 7)]
+
+
 @pytest.mark.parametrize(
     "spec",
     ["", "cosine", "constant:1", "inverse", "inverse:0", "inverse:x", "steps:10", "steps:20:0.1:10:0.1",
-     "steps:0:0.1", "steps:10:0", "steps:10:-1", "steps:10:nan", "steps:10:inf"],
+     "steps:0:0.1", "steps:10:0", "steps:10:-1", "steps:10:nan", "steps:10:inf",
+     "exponential", "exponential:0", "exponential:1.1", "exponential:0.9:2"],
 )  # fmt: skip
 def test_what_is_no_schedule_names_the_allowed(spec):
     with pytest.raises(ValueError, match=r'"constant", "inverse:50".*"steps:1500:0.1"') as caught:

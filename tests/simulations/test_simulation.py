@@ -13,9 +13,17 @@ from simulations.fates import Fate, Rates, read_runs
 from simulations.progress import SessionError, watch
 from simulations.results import read_result
 from simulations.session import Session
+from tests.simulations.bare_loop import bare_run
+from tests.simulations.local_grid import run_locally
 
 NODES = 5
 BASE = RunConfig(partition="iid", num_malicious=1, attack="foe", attack_args="tau=10", num_rounds=40, evaluate_every=10)
+BARE = replace(BASE, num_rounds=10, evaluate_every=1, defense="nnm+trimmed-mean", lr_schedule="inverse:4", batch_size=0)
+# Among fewer nodes than there are, some are asked, and label noise is drawn.
+DRAWN = replace(
+    BASE, num_nodes=4, fraction_train=0.8, attack="label-flip", attack_args="probability=0.5", defense="mixtailor",
+    num_rounds=4, evaluate_every=1, local_epochs=1, batch_size=100, measure="xi+kappa",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +37,14 @@ def results(tmp_path_factory):
         "searching": replace(BASE, attack_args="", num_rounds=3, evaluate_every=2),
         "selecting": replace(BASE, defense="multi-krum", num_rounds=3),
         "label-flip": replace(BASE, attack="label-flip", attack_args="", defense="median", num_rounds=2),
+        "bare": BARE,
+        "drawn": DRAWN,
     }
     configs = {name: replace(config, out_dir=str(folder / config.out_dir)) for name, config in configs.items()}
     with Session(list(configs.values()), NODES, folder / "session.log") as session:
         console = Console(file=io.StringIO())
         done = watch(session, list(configs), console)
+    assert "DEPRECATED" not in (folder / "session.log").read_text()
     assert console.file.getvalue().count("%") == len(configs)  # a line a run where there is no terminal
     return dict(zip(configs, done, strict=True))
 
@@ -62,7 +73,7 @@ def test_evaluation_comes_every_so_many_rounds_and_at_the_end(results):
 def test_every_training_round_has_the_strategys_metrics(results):
     for result in results.values():
         for line in result.rounds[1:]:
-            assert line["robust/num-accepted"] == NODES
+            assert line["robust/num-accepted"] == (3 if result is results["drawn"] else NODES)
             assert line["train-loss"] > 0
 
 
@@ -70,11 +81,30 @@ def test_every_node_has_a_fate_in_every_round_and_the_malicious_one_is_known(res
     for result in results.values():
         (run,) = read_runs(result.path)
         assert run.rounds == tuple(line["round"] for line in result.rounds[1:])
-        assert [(node.partition, node.malicious) for node in run.nodes] == [(p, p == NODES - 1) for p in range(NODES)]
-        assert (run.fates != Fate.ABSENT).all()
+        nodes = result.num_nodes
+        assert [(node.partition, node.malicious) for node in run.nodes] == [(p, p == nodes - 1) for p in range(nodes)]
+        assert (run.fates != Fate.ABSENT).sum() == (3 * 4 if nodes == 4 else NODES * len(run.rounds))
         assert run.quarantined == ()
     (selecting,) = read_runs(results["selecting"].path)
     assert selecting.rates == Rates(caught=1.0, lost=0.0)
+
+
+def test_the_engine_agrees_with_a_bare_loop_round_by_round(results):
+    expected = bare_run(BARE, NODES)
+    found = accuracies(results["bare"])
+    assert [accuracy for accuracy, _ in found] == pytest.approx([line.accuracy for line in expected], abs=1e-12)
+    assert [loss for _, loss in found] == pytest.approx([line.loss for line in expected], rel=2e-6)
+    assert found[-1][1] < found[0][1] - 0.1
+
+
+def test_the_engine_does_what_the_nodes_do_in_this_process(results, tmp_path):
+    local, measured = run_locally(DRAWN, tmp_path, NODES), ("measure/xi", "measure/A", "measure/kappa")
+    assert results["drawn"].num_nodes == 4
+    for one, other in zip(results["drawn"].rounds, local.rounds, strict=True):
+        assert one["accuracy"] == pytest.approx(other["accuracy"], abs=1e-12)
+        assert [one.get(name) for name in ("loss", *measured)] == pytest.approx(
+            [other.get(name) for name in ("loss", *measured)], rel=1e-4
+        )
 
 
 def test_label_flip_reaches_the_nodes(results):

@@ -5,12 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from simulations.catalog import DATASETS
-from simulations.data import Split, load_split, normalise
+from simulations.batches import Plan, batches_of, draw_batches
+from simulations.data import Split, load_split
+from simulations.inputs import Inputs
 from simulations.models import build_model
-from simulations.training import HeavyBall, draw_batches, evaluate, heavy_ball_step, train
+from simulations.training import HeavyBall, evaluate, heavy_ball_step, train
 
 CPU = torch.device("cpu")
+DIGITS = Inputs.of("digits")
 
 
 def linear_model():
@@ -65,15 +67,15 @@ def test_train_goes_on_with_the_momentum_it_is_given():
 def test_loss_is_the_mean_over_batches_before_each_step():
     model = build_model("softmax", "digits")
     data = load_split("digits", "train")
-    batches = draw_batches("digits", data, np.arange(50), 10, 1, (0,), CPU)
+    batches = draw_batches(DIGITS, data, np.arange(50), Plan(10), (0,), CPU)
     _, loss = train(model, batches, [0.1], {}, HeavyBall())
     assert loss == pytest.approx(np.log(10))  # a zero model gives each class one tenth
 
 
 def draw(seeds, **options):
     data = load_split("digits", "train")
-    arguments = {"indices": np.arange(100, 160), "batch_size": 8, "count": 3} | options
-    return draw_batches("digits", data, seeds=seeds, device=CPU, **arguments)
+    arguments = {"indices": np.arange(100, 160), "plan": Plan(8, steps=3)} | options
+    return draw_batches(DIGITS, data, seeds=seeds, device=CPU, **arguments)
 
 
 def test_batches_depend_on_their_seeds_alone():
@@ -85,13 +87,13 @@ def test_batches_depend_on_their_seeds_alone():
 def test_batches_come_from_the_nodes_samples_without_repeats():
     labels = np.arange(1000)
     data = Split(np.zeros((1000, 1, 8, 8), dtype=np.uint8), labels)
-    for _, drawn in draw_batches("digits", data, np.arange(100, 160), 50, 4, (0,), CPU):
+    for _, drawn in draw_batches(DIGITS, data, np.arange(100, 160), Plan(50, steps=4), (0,), CPU):
         assert len(set(drawn.tolist())) == 50
         assert set(drawn.tolist()) <= set(range(100, 160))
 
 
 def test_a_node_with_less_than_a_batch_uses_all_it_has():
-    ((images, labels),) = draw((0,), indices=np.arange(5), batch_size=25, count=1)
+    ((images, labels),) = draw((0,), indices=np.arange(5), plan=Plan(25))
     assert len(images) == len(labels) == 5
 
 
@@ -100,32 +102,35 @@ def test_labels_pass_through_the_relabelling():
     assert all(torch.equal(9 - a[1], b[1]) for a, b in zip(plain, flipped, strict=True))
 
 
-def test_only_cifar_is_mirrored():
-    images = np.zeros((200, 3, 32, 32), dtype=np.uint8)
-    images[..., 0] = 255  # a bright left edge
-    data = Split(images, np.zeros(200, dtype=np.int64))
-    ((drawn, _),) = draw_batches("cifar10", data, np.arange(200), 200, 1, (0,), CPU)
-    left = (drawn[:, 0, 0, 0] > drawn[:, 0, 0, -1]).sum().item()
-    assert 60 < left < 140
-    assert [spec.name for spec in DATASETS.values() if spec.flips] == ["cifar10"]
+def test_all_samples_in_order_make_a_batch_of_size_0():
+    indices = np.array([7, 3, 5])
+    first, second = draw((0,), indices=indices, plan=Plan(0, steps=2))
+    assert torch.equal(first[1], torch.from_numpy(load_split("digits", "train").labels[indices]))
+    assert torch.equal(first[0], second[0])
 
 
-def test_normalisation_is_the_papers():
-    white = normalise(np.full((1, 1, 28, 28), 255, dtype=np.uint8), DATASETS["mnist"])
-    np.testing.assert_allclose(white, (1 - 0.1307) / 0.3081, rtol=1e-6)
-    assert white.dtype == np.float32
+def test_epochs_pass_over_all_samples_in_random_order():
+    indices, plan = np.arange(100, 123), Plan(10, steps=9, epochs=2)
+    chosen = list(plan.choose(indices, np.random.default_rng(0)))
+    assert plan.count(23) == len(chosen) == 6
+    assert [len(part) for part in chosen] == [10, 10, 3] * 2
+    passes = [np.concatenate(chosen[:3]), np.concatenate(chosen[3:])]
+    for samples in passes:
+        assert sorted(samples) == list(indices)
+    assert not np.array_equal(*passes)
 
 
-def test_digits_are_normalised_to_unit_scale():
-    images = normalise(load_split("digits", "train").images, DATASETS["digits"])
-    assert abs(images.mean()) < 0.01
-    assert abs(images.std() - 1) < 0.01
+@pytest.mark.parametrize(
+    ("plan", "samples", "steps"), [(Plan(25), 5, 1), (Plan(0, epochs=3), 7, 3), (Plan(4, epochs=1), 9, 3)]
+)
+def test_a_plan_tells_its_number_of_steps(plan, samples, steps):
+    assert plan.count(samples) == len(list(plan.choose(np.arange(samples), np.random.default_rng(0)))) == steps
 
 
 def test_evaluation_counts_correct_answers():
     data = load_split("digits", "test")
-    accuracy, loss = evaluate(build_model("softmax", "digits"), "digits", data, CPU)
+    accuracy, loss = evaluate(build_model("softmax", "digits"), batches_of(DIGITS, data, CPU))
     assert accuracy == pytest.approx((data.labels == 0).mean())  # a zero model always answers class 0
     assert loss == pytest.approx(np.log(10), rel=1e-5)
     some = np.flatnonzero(data.labels == 0)[:7]
-    assert evaluate(build_model("softmax", "digits"), "digits", data, CPU, some)[0] == 1.0
+    assert evaluate(build_model("softmax", "digits"), batches_of(DIGITS, data, CPU, some))[0] == 1.0
