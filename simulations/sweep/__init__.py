@@ -1,0 +1,1 @@
+"""All runs of an experiment, one session for the whole grid: ``flwr-robust sweep``."""

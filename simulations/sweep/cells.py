@@ -1,0 +1,148 @@
+"""The cells of an experiment: one run for each combination of its grid, checked before any starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simulations.components import least_nodes
+from simulations.config import ConfigurationError, RunConfig, typed_values
+from simulations.experiments import Choice, Experiment, ExperimentError, Label
+from simulations.naming import unknown
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A run of an experiment.
+
+    Attributes
+    ----------
+    labels : dict
+        What its values are called, by axis.
+    config : RunConfig
+        All its parameters.
+    num_nodes : int
+        Nodes that take part.
+    """
+
+    labels: dict[str, Label]
+    config: RunConfig
+    num_nodes: int
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything that can change the results."""
+        return self.config.fingerprint(num_nodes=self.num_nodes)
+
+    @property
+    def name(self) -> str:
+        """The labels in a line."""
+        return describe(self.labels)
+
+
+def describe(labels: Mapping[str, object]) -> str:
+    """Write labels in a line."""
+    return ", ".join(f"{axis} = {label}" for axis, label in labels.items()) or "the only cell"
+
+
+def build_cells(experiment: Experiment, out_dir: Path) -> list[Cell]:
+    """Make the cells of an experiment, whose runs leave their results in a folder.
+
+    Raises
+    ------
+    ExperimentError
+        If a cell cannot be run, or there is none.
+    """
+    place = f"{experiment.path.name}{' [lite]' if experiment.is_lite else ''}"
+    if experiment.num_supernodes is None:
+        raise ExperimentError(f"{place} has no number of nodes; add num-supernodes to [federation].")
+    _check_keys(experiment, place)
+    cells: list[Cell] = []
+    problems: dict[str, list[dict[str, Label]]] = {}
+    for choices in experiment.combinations():
+        labels = {axis: choice.label for axis, choice in choices.items()}
+        try:
+            config = RunConfig.from_run_config({**_merged(experiment, choices), "out-dir": str(out_dir)})
+            cells.append(_cell(labels, config, experiment.num_supernodes))
+        except ConfigurationError as error:
+            for problem in str(error).splitlines():
+                problems.setdefault(problem, []).append(labels)
+    if problems:
+        told = [f"{place}: {problem}{_where(labels, experiment)}" for problem, labels in problems.items()]
+        raise ExperimentError("\n".join(told))
+    if not cells:
+        raise ExperimentError(f"{place} leaves no cell; exclude less.")
+    return cells
+
+
+def select(cells: Sequence[Cell], only: Iterable[str]) -> list[Cell]:
+    """Return the cells that ``axis=label`` words ask for; words with one axis are alternatives.
+
+    Raises
+    ------
+    ExperimentError
+        If a word is of another form, or no cell has such an axis or label.
+    """
+    labels: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for axis, label in cell.labels.items():
+            labels.setdefault(axis, {})[str(label)] = None
+    wanted: dict[str, set[str]] = {}
+    for word in only:
+        axis, equals, label = (part.strip() for part in word.partition("="))
+        if not equals:
+            raise ExperimentError(f"--only {word!r} must have the form axis=label; axes: {', '.join(labels)}.")
+        if axis not in labels:
+            raise ExperimentError(unknown("--only names the unknown axis", labels, axis))
+        if label not in labels[axis]:
+            raise ExperimentError(unknown(f"--only {axis} names the unknown value", labels[axis], label))
+        wanted.setdefault(axis, set()).add(label)
+    return [cell for cell in cells if all(str(cell.labels[axis]) in allowed for axis, allowed in wanted.items())]
+
+
+def _check_keys(experiment: Experiment, place: str) -> None:
+    """Check keys and types of each table by itself, so that a mistake is told once and where it is."""
+    _, problems = typed_values(experiment.parameters, f"{place} [parameters]")
+    for axis, choices in experiment.axes.items():
+        for choice in choices:
+            problems += typed_values(choice.parameters, f"{place} [grid] {axis} = {choice.label!r}")[1]
+    if problems:
+        raise ExperimentError("\n".join(problems))
+
+
+def _merged(experiment: Experiment, choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """Put what the axes set in the places of the parameters; the last axis that sets a key wins.
+
+    Arguments belong to the name beside them: an axis that names an attack or a defence leaves those of another
+    one behind.
+    """
+    merged = dict(experiment.parameters)
+    for key in ("attack", "defense"):
+        if any(key in choice.parameters for choice in choices.values()):
+            merged.pop(f"{key}-args", None)
+    for choice in choices.values():
+        merged.update(choice.parameters)
+    return merged
+
+
+def _cell(labels: dict[str, Label], config: RunConfig, num_supernodes: int) -> Cell:
+    needed = config.num_nodes or least_nodes(config)
+    if needed > num_supernodes:
+        asked = f"num-malicious={config.num_malicious} and defense={config.defense!r}"
+        raise ConfigurationError(
+            f"num-supernodes={num_supernodes} is too few for "
+            f"{f'num-nodes={needed}' if config.num_nodes else asked}: give at least {needed}."
+        )
+    return Cell(labels, config, config.participants(num_supernodes))
+
+
+def _where(bad: Sequence[Mapping[str, Label]], experiment: Experiment) -> str:
+    """Name the values that all cells with a mistake share and others need not have."""
+    shared = {
+        axis: bad[0][axis]
+        for axis, choices in experiment.axes.items()
+        if len(choices) > 1 and all(labels[axis] == bad[0][axis] for labels in bad)
+    }
+    return f" ({describe(shared)})" if shared else ""
