@@ -81,8 +81,12 @@ class Case:
         return self.group in (FLOWER, BYZFL)
 
 
-def all_cases(only: Sequence[str] = (), *, peers: bool = True, matrices: bool = True) -> list[Case]:
+def all_cases(
+    only: Sequence[str] = (), *, peers: bool = True, matrices: bool = True, device: str | None = None
+) -> list[Case]:
     """Return the cases, FedAvg first; with `only` those of these rules and chains, FedAvg still with them.
+
+    With a `device` our strategies aggregate there; plain matrices stay on the CPU, so that results can be compared.
 
     Raises
     ------
@@ -97,12 +101,12 @@ def all_cases(only: Sequence[str] = (), *, peers: bool = True, matrices: bool = 
     cases = [Case("FedAvg", FLOWER, "Mean", partial(_flower, "FedAvg", {}), _copies(PEER_COPIES))]
     for name in OURS:
         if name in chosen:
-            cases += _cases_of(name, peers=peers, matrices=matrices)
+            cases += _cases_of(name, peers=peers, matrices=matrices, device=device)
     return cases
 
 
-def _cases_of(name: str, *, peers: bool, matrices: bool) -> Iterator[Case]:
-    yield Case(name, STRATEGY, name, partial(_strategy, name), _copies(OWN_COPIES))
+def _cases_of(name: str, *, peers: bool, matrices: bool, device: str | None) -> Iterator[Case]:
+    yield Case(name, STRATEGY, name, partial(_strategy, name, device), _copies(OWN_COPIES))
     if matrices:
         yield Case(name, MATRIX, name, partial(_matrix, name), _copies(OWN_COPIES))
     if not peers:
@@ -117,11 +121,11 @@ def _cases_of(name: str, *, peers: bool, matrices: bool) -> Iterator[Case]:
 # ---------------------------------------------------------------- ours
 
 
-def make_strategy(name: str, f: int) -> Any:
+def make_strategy(name: str, f: int, device: str | None = None) -> Any:
     """Return our strategy or chain of strategies of a name among `OURS`."""
     *before, last = name.split("+")
     options = {"seed": SEED} if last in SEEDED else {}
-    strategy = getattr(flwr_robust, last)(num_malicious_nodes=f, **options)
+    strategy = getattr(flwr_robust, last)(num_malicious_nodes=f, device=device, **options)
     for wrapper in reversed(before):
         strategy = getattr(flwr_robust, wrapper)(strategy)
     return strategy
@@ -137,8 +141,8 @@ def make_rule(name: str, f: int) -> Rule:
     return made
 
 
-def _strategy(name: str, problem: Problem) -> Callable[[], Thunk]:
-    strategy = make_strategy(name, problem.f)
+def _strategy(name: str, device: str | None, problem: Problem) -> Callable[[], Thunk]:
+    strategy = make_strategy(name, problem.f, device)
     _check(strategy.rule, problem.n)
     _configure(strategy, problem)
 

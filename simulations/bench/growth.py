@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from simulations.bench.cases import make_rule
+from simulations.bench.cases import Thunk, make_rule
 from simulations.bench.measure import timed
 from simulations.bench.memory import free_bytes, shown
 from simulations.bench.messages import LEAST_LAYERED, Matrix, layers_for
@@ -25,6 +25,10 @@ FIXED_N, FIXED_D = 17, 100_000
 STRIDE = 16_411
 # Bytes a column that a rule may hold beside the matrix: a result, a row and their float64 copies.
 EXTRA = 40
+# Of the free memory: the rest is for what others take meanwhile.
+FREE_SHARE = 0.8
+# Seconds from which on one call is enough.
+LONG = 1.0
 
 LINEAR, GRAM, SORTING = "n d", "n² d", "n log² n d"
 THEORY = {
@@ -64,10 +68,13 @@ class Growth:
     seconds: list[float] = field(default_factory=list)
     ended: str | None = None
 
+    def shape(self, size: int) -> tuple[int, int]:
+        """Return n and d at a size."""
+        return (size, self.fixed) if self.variable == "n" else (self.fixed, size)
+
     def cost(self, size: int) -> float:
         """Return what the seconds should be proportional to."""
-        n, d = (size, self.fixed) if self.variable == "n" else (self.fixed, size)
-        cost: float = THEORY[self.theory](n, d)
+        cost: float = THEORY[self.theory](*self.shape(size))
         return cost
 
     def expected(self, size: int) -> float:
@@ -91,63 +98,53 @@ class GrowthBench:
     def __init__(self, repeats: int, largest_n: int, largest_d: int, limit: float) -> None:
         self.repeats, self.limit = repeats, limit
         fixed_d = min(FIXED_D, largest_d)
-        self.nodes = [n for n in NODES if n <= max(largest_n, NODES[0])]
-        self.parameters = [d for d in PARAMETERS if d <= max(largest_d, PARAMETERS[0])]
+        self.sizes = {
+            "n": [n for n in NODES if n <= max(largest_n, NODES[0])],
+            "d": [d for d in PARAMETERS if d <= max(largest_d, PARAMETERS[0])],
+        }
         self.results = [Growth(name, theory, "n", fixed_d) for name, theory in CHAINS.items()]
         self.results += [Growth(name, theory, "d", FIXED_N) for name, theory in CHAINS.items()]
 
     @property
     def steps(self) -> int:
-        """How often `run` yields."""
-        return len(self.nodes) + len(self.parameters)
+        """How often `run` yields at the most."""
+        return len(CHAINS) * sum(map(len, self.sizes.values()))
 
     def run(self) -> Iterator[str]:
-        """Measure, and yield what has just been done."""
-        for variable, sizes in (("n", self.nodes), ("d", self.parameters)):
+        """Measure point by point, and yield what has just been done."""
+        for variable, sizes in self.sizes.items():
             for size in sizes:
                 results = [result for result in self.results if result.variable == variable and result.ended is None]
-                if results:
-                    self._measure(results, size)
-                yield f"growth with {variable}: {size:,}"
+                for result in self._measured(results, size) if results else ():
+                    yield f"{result.chain}, {variable} = {size:,}"
 
-    def _measure(self, results: list[Growth], size: int) -> None:
-        """Measure all chains at one size, in turns."""
-        fixed = results[0].fixed
-        n, d = (size, fixed) if results[0].variable == "n" else (fixed, size)
+    def _measured(self, results: list[Growth], size: int) -> Iterator[Growth]:
+        """Measure these chains at one size, and yield each when it is done."""
+        n, d = results[0].shape(size)
         needed, free = 4 * (d + n * STRIDE) + EXTRA * d, free_bytes()
-        if free is not None and needed > free:
+        if free is not None and needed > FREE_SHARE * free:
             for result in results:
                 result.ended = f"{size:,} may need {shown(needed)} of memory, and {shown(free)} are free."
             return
         matrix, layers = overlapping_rows(n, d), layers_for(d) if d >= LEAST_LAYERED else None
-        tried: list[tuple[Growth, Any, list[float]]] = []
         for result in results:
             expected = result.expected(size)
             if expected > self.limit:
                 result.ended = f"{size:,} would take {expected:.0f} s; more than {self.limit:g} s are not spent."
-            else:
-                tried.append((result, make_rule(result.chain, n // 5), []))
-        for repeat in range(self.repeats + 1):
-            for _, rule, seconds in tried:
-                spent = timed(partial(rule, matrix, layers))[0]
-                # The first call warms up; a long one needs no warming up, nor a second look.
-                if repeat or spent > self.limit / 10:
-                    seconds.append(spent)
-            tried_again = [entry for entry in tried if not entry[2] or entry[2][0] <= self.limit / 10]
-            for result, _, seconds in (entry for entry in tried if entry not in tried_again):
-                _keep(result, size, seconds)
-            tried = tried_again
-        for result, _, seconds in tried:
-            _keep(result, size, seconds)
+                continue
+            seconds = self._seconds(partial(make_rule(result.chain, n // 5), matrix, layers))
+            result.sizes.append(size)
+            result.seconds.append(seconds)
+            yield result
+
+    def _seconds(self, work: Thunk) -> float:
+        """Return the median seconds of a call; a long one needs no warming up, nor a second look."""
+        first, _ = timed(work)
+        return first if first > LONG else median(timed(work)[0] for _ in range(self.repeats))
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the results as plain data."""
         return [asdict(result) for result in self.results]
-
-
-def _keep(result: Growth, size: int, seconds: list[float]) -> None:
-    result.sizes.append(size)
-    result.seconds.append(median(seconds))
 
 
 def overlapping_rows(n: int, d: int, seed: int = 0) -> Matrix:

@@ -23,6 +23,8 @@ LANE = 2**14
 # Reads of all replies that a rule cannot do without, beyond measuring and combining: LASA has to find each row's
 # edge, and then the statistics above it, before it knows whom to average.
 FURTHER_READS = {"lasa": 2}
+# Rules whose own passes stay on the CPU, whatever device the others run on.
+ON_CPU = ("lasa",)
 
 
 class Limits:
@@ -34,16 +36,18 @@ class Limits:
         Whose replies are read.
     threads : int
         To use.
+    device : str, optional
+        Where strategies aggregate through torch, if they do.
 
     Attributes
     ----------
     measurements : dict
         Functions that measure the seconds of ``read`` (all replies once, and write one model), ``gram`` (float32
         Gram matrix of n rows), ``mix`` (an n x n matrix times n rows) and ``exchange`` (ordering two rows of
-        d values, the step that sorting networks are made of).
+        d values, the step that sorting networks are made of); and ``copy`` (all replies to the device once).
     """
 
-    def __init__(self, problem: Problem, threads: int) -> None:
+    def __init__(self, problem: Problem, threads: int, device: str | None = None) -> None:
         self.n, self.d, self.threads = problem.n, problem.d, threads
         flat = [view for views in problem.views() for view in views]
         self._chunks = [view[at : at + CHUNK] for view in flat for at in range(0, view.size, CHUNK)]
@@ -57,6 +61,11 @@ class Limits:
             "mix": lambda: self._multiply(self._mixing, self._block),
             "exchange": self._exchange,
         }
+        self.device = device
+        if device is not None:
+            from simulations.bench.device import Copies
+
+            self.measurements["copy"] = Copies(device, problem.bytes).seconds
 
     def _read(self) -> float:
         model = np.empty(self.d, np.float32)
@@ -109,25 +118,29 @@ class Limits:
 
 def rates(seconds: dict[str, float], n: int, d: int) -> dict[str, float]:
     """Return the limits as rates: bytes a second that are read and written, multiplications and additions a second."""
-    return {
+    found = {
         "bytes_per_second": (n + 1) * d * 4 / seconds["read"],
         "gram_flops": 2 * n**2 * d / seconds["gram"],
         "mix_flops": 2 * n**2 * d / seconds["mix"],
         "exchanges_per_second": d / seconds["exchange"],
     }
+    return found | ({"copied_bytes_per_second": n * d * 4 / seconds["copy"]} if "copy" in seconds else {})
 
 
 def least_seconds(rule: Rule, n: int, seconds: dict[str, float]) -> float:
     """Return the time below which a rule or chain cannot come on this machine, as it reads and computes.
 
-    A pass takes as long as reading, or as what is computed on the way, whichever is longer.
+    A pass takes as long as reading, or as what is computed on the way, whichever is longer; on a device, which
+    ``copy`` is there for, as long as reading or copying.
     """
     needs = max((stage.needs for stage in (*rule.stages, rule.last)), default=Needs.NOTHING)
-    read = seconds["read"]
+    read, copy = seconds["read"], seconds.get("copy")
     total = FURTHER_READS.get(rule.last.name, 0) * read
     if needs is not Needs.NOTHING:
-        total += max(read, seconds["gram"] if needs is Needs.DISTANCES else 0.0)
-    return total + max(read, _last_pass(rule, n, seconds))
+        computing = seconds["gram"] if needs is Needs.DISTANCES else 0.0
+        total += max(read, computing if copy is None else copy)
+    stays = copy is None or rule.last.name in ON_CPU
+    return total + max(read, _last_pass(rule, n, seconds) if stays else copy or 0.0)
 
 
 def _last_pass(rule: Rule, n: int, seconds: dict[str, float]) -> float:

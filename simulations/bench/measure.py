@@ -77,12 +77,22 @@ class Bench:
         Repetitions that count.
     peer_limit : float
         Seconds after which another library's case is not repeated.
+    device : str, optional
+        Where the strategies among the cases aggregate through torch, if they do.
     """
 
-    def __init__(self, problem: Problem, cases: Sequence[Case], threads: int, repeats: int, peer_limit: float) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        cases: Sequence[Case],
+        threads: int,
+        repeats: int,
+        peer_limit: float,
+        device: str | None = None,
+    ) -> None:
         self.problem, self.repeats, self.peer_limit = problem, repeats, peer_limit
         self.results = [Result(case) for case in cases]
-        self.limits = Limits(problem, threads)
+        self.limits = Limits(problem, threads, device)
         self.limit_seconds: dict[str, list[float]] = {name: [] for name in self.limits.measurements}
         self._ready: dict[int, Callable[[], Thunk]] = {}
 

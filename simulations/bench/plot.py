@@ -88,23 +88,13 @@ def plot_growth(found: Sequence[Growth], path: Path) -> Path:
     """
     figure, both = _figure((11.0, 5.2), panels=2)
     for axes, variable, name in zip(both, ("n", "d"), ("Nodes n", "Parameters d"), strict=True):
-        curves = [growth for growth in found if growth.variable == variable and growth.sizes]
+        curves = [growth for growth in found if growth.variable == variable]
         for number, growth in enumerate(curves):
-            colour = COLOURS[number % len(COLOURS)]
-            axes.plot(
-                growth.sizes,
-                growth.seconds,
-                color=colour,
-                marker=MARKERS[number % len(MARKERS)],
-                markersize=4,
-                linewidth=1.6,
-                label=f"{growth.chain}: {growth.theory}",
-            )
-            axes.plot(growth.sizes, [growth.expected(size) for size in growth.sizes], "--", color=colour, linewidth=0.9)
+            if growth.sizes:
+                _curve(axes, growth, COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)])
         other = "d" if variable == "n" else "n"
-        fixed = curves[0].fixed if curves else 0
-        axes.set(xscale="log", yscale="log", xlabel=name, ylabel="Seconds", title=f"{other} = {fixed:,}")
-        axes.grid(which="both", alpha=0.25)
+        axes.set(xscale="log", yscale="log", xlabel=name, ylabel="Seconds", title=f"{other} = {curves[0].fixed:,}")
+        axes.grid(alpha=0.25)
     last = max((growth.sizes[-1] for growth in found if growth.variable == "n" and growth.sizes), default=NODES[0])
     ticks = [n for n in NODES[::2] if n <= last]
     both[0].set_xticks(ticks, [str(n) for n in ticks])
@@ -113,6 +103,13 @@ def plot_growth(found: Sequence[Growth], path: Path) -> Path:
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=9,
                   title="Measured, with the theory's slope dashed through the last point")  # fmt: skip
     return _save(figure, path)
+
+
+def _curve(axes: Any, growth: Growth, colour: str, marker: str) -> None:
+    """Draw what was measured, and the theory's slope through the last point."""
+    label = f"{growth.chain}: {growth.theory}"
+    axes.plot(growth.sizes, growth.seconds, color=colour, marker=marker, markersize=4, linewidth=1.6, label=label)
+    axes.plot(growth.sizes, [growth.expected(size) for size in growth.sizes], "--", color=colour, linewidth=0.9)
 
 
 def _figure(size: tuple[float, float], panels: int = 1) -> tuple[Any, Any]:

@@ -68,6 +68,9 @@ def limit_medians(bench: Bench) -> dict[str, float]:
 def _row(result: Result, bench: Bench, fedavg: float | None, limits: dict[str, float]) -> Row:
     case, seconds, problem = result.case, result.median, bench.problem
     peer = None if case.is_peer else _fastest(bench.results, case)
+    if case.group != STRATEGY:
+        # Only strategies work on the device.
+        limits = {name: value for name, value in limits.items() if name != "copy"}
     limit = least_seconds(make_rule(case.rule, problem.f), problem.n, limits) if limits and not case.is_peer else None
     return Row(
         name=case.name,
@@ -119,6 +122,7 @@ def as_json(bench: Bench, threads: int, preset: str) -> dict[str, Any]:
             "processor": platform.machine(),
             "system": platform.system(),
             "free_bytes": free_bytes(),
+            "device": device_shown(bench),
         },
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "limits": {
@@ -129,6 +133,15 @@ def as_json(bench: Bench, threads: int, preset: str) -> dict[str, Any]:
         "parts": list(PARTS),
         "cases": [asdict(row) for row in rows(bench)],
     }
+
+
+def device_shown(bench: Bench) -> str | None:
+    """Return what the strategies aggregated on through torch, if they did."""
+    if bench.limits.device is None:
+        return None
+    from simulations.bench.device import describe
+
+    return describe(bench.limits.device)
 
 
 def _version(name: str) -> str | None:

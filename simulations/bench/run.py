@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from flwr_robust.devices import choose_device
 from flwr_robust.parallel import default_threads
 from simulations.bench.cases import all_cases, quiet
 from simulations.bench.growth import GrowthBench
@@ -30,6 +31,7 @@ PRESETS = {
     "large": (50, 11_173_962, 10),
     "crowd": (500, 431_080, 100),
 }
+FILE = "bench.json"
 THREADS_VARIABLE = "FLWR_ROBUST_THREADS"
 
 
@@ -49,12 +51,14 @@ class Options:
         Repetitions, of which the median counts.
     only : sequence of str
         Strategies; all of them if there are none.
-    peers, matrices, growth : bool
-        Whether to measure other libraries, plain matrices, and growth.
+    peers, matrices, simulated_round, growth : bool
+        Whether to measure other libraries, plain matrices, the share of a simulated round, and growth.
     peer_limit : float
         Seconds after which another library's case is not repeated, and which growth does not go beyond.
     threads : int or None
         Of us and of the limits; None for the default.
+    device : str or None
+        Where our strategies aggregate through torch; None for compiled loops on the CPU.
     largest_n, largest_d : int
         Where growth ends.
     out : Path
@@ -69,9 +73,11 @@ class Options:
     only: Sequence[str] = ()
     peers: bool = True
     matrices: bool = True
+    simulated_round: bool = False
     growth: bool = False
     peer_limit: float = 60.0
     threads: int | None = None
+    device: str | None = None
     largest_n: int = 1000
     largest_d: int = 100_000_000
     out: Path = Path("results")
@@ -94,33 +100,73 @@ def run_bench(options: Options, console: Console) -> dict[str, Any]:
     Raises
     ------
     BenchError
-        If there is no such case, or the replies do not fit into memory.
+        If there is no such case or device, the replies do not fit into memory, or data for a simulation are missing.
+    SessionError
+        If the simulation ends early.
     """
     n, d, f = options.sizes
     try:
-        cases = all_cases(options.only, peers=options.peers, matrices=options.matrices)
+        device = None if options.device is None else choose_device(options.device, "the bench").name
+        cases = all_cases(options.only, peers=options.peers, matrices=options.matrices, device=device)
+        if options.simulated_round:
+            from simulations.bench.simulated import check_data  # needs torch
+
+            check_data()
     except ValueError as error:
         raise BenchError(str(error)) from error
     _check_memory(n, d)
-    with _using_threads(options.threads) as threads, quiet():
-        bench = Bench(Problem(n, d, f), cases, threads, options.repeats, options.peer_limit)
-        _follow(bench, console, "bench")
+    with _using_threads(options.threads) as threads:
+        with quiet():
+            bench = Bench(Problem(n, d, f), cases, threads, options.repeats, options.peer_limit, device)
+            _follow(bench, console, "bench")
         console.print(tables(bench, console.width))
         preset = options.preset if (n, d, f) == PRESETS[options.preset] else "none"
         found = as_json(bench, threads, preset)
-        title = f"n = {n} replies, d = {d:,}, f = {f}, {threads} threads"
-        pictures = [plot_costs(rows(bench), options.out / "bench.png", title)]
+        _write(found, options.out)
+        where = "" if device is None else f", through torch on {device}"
+        title = f"n = {n} replies, d = {d:,}, f = {f}, {threads} threads{where}"
+        _tell_picture(plot_costs(rows(bench), options.out / "bench.png", title), console)
+        if options.simulated_round:
+            from simulations.bench.simulated import measure_round
+
+            simulated = measure_round(options.out, console)
+            console.print(str(simulated))
+            found["simulated_round"] = simulated.as_json()
+            _write(found, options.out)
         if options.growth:
-            growth = GrowthBench(min(3, options.repeats), options.largest_n, options.largest_d, options.peer_limit)
-            _follow(growth, console, "growth")
-            found["growth"] = growth.as_json()
-            pictures.append(plot_growth(growth.results, options.out / "growth.png"))
-    file = options.out / "bench.json"
-    file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    console.print(f"Numbers: {file}", soft_wrap=True)
-    for picture in pictures:
-        console.print(f"Picture: {picture}", soft_wrap=True)
+            _grow(options, found, console)
+    console.print(f"Numbers: {options.out / FILE}", soft_wrap=True)
     return found
+
+
+def _grow(options: Options, found: dict[str, Any], console: Console) -> None:
+    """Measure growth; each point is in the file at once, and what there is in the picture even if this is stopped."""
+    growth = GrowthBench(min(3, options.repeats), options.largest_n, options.largest_d, options.peer_limit)
+
+    def keep() -> None:
+        found["growth"] = growth.as_json()
+        _write(found, options.out)
+
+    try:
+        _follow(growth, console, "growth", keep)
+    finally:
+        keep()
+        for result in growth.results:
+            if result.ended is not None:
+                console.print(f"Growth of {result.chain} with {result.variable} ends: {result.ended}", style="yellow")
+        _tell_picture(plot_growth(growth.results, options.out / "growth.png"), console)
+
+
+def _write(found: dict[str, Any], folder: Path) -> None:
+    """Write the numbers so that a reader finds all of an earlier or of this version."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = folder / f"{FILE}.part"
+    written.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    written.replace(folder / FILE)
+
+
+def _tell_picture(path: Path, console: Console) -> None:
+    console.print(f"Picture: {path}", soft_wrap=True)
 
 
 def _check_memory(n: int, d: int) -> None:
@@ -133,13 +179,17 @@ def _check_memory(n: int, d: int) -> None:
         )
 
 
-def _follow(bench: Bench | GrowthBench, console: Console, title: str) -> None:
+def _follow(
+    bench: Bench | GrowthBench, console: Console, title: str, after_each: Callable[[], None] | None = None
+) -> None:
     """Run to the end under a progress bar, which is drawn between measurements and never during one."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
         task = progress.add_task(title, total=bench.steps)
         for done in bench.run():
             progress.update(task, advance=1, description=done, refresh=True)
+            if after_each is not None:
+                after_each()
 
 
 @contextmanager

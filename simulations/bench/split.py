@@ -18,14 +18,14 @@ PARTS = (READING, GRAM, PLANNING, COMBINING, WRITING, OTHER)
 WATCHED: tuple[tuple[str, str], ...] = (
     ("flwr_robust.strategies.gate:read_replies", READING),
     ("flwr_robust.engine:look", GRAM),
-    ("flwr_robust.strategies.robust:aggregate", PLANNING),
+    ("flwr_robust.strategies.aggregation:aggregate", PLANNING),
     ("flwr_robust.rows:Rows.combine", COMBINING),
     ("flwr_robust.rows:Rows.reduce", COMBINING),
     ("flwr_robust.rows:Rows.scan", COMBINING),
     ("flwr_robust.rows:Rows.row", COMBINING),
     ("flwr_robust.rows:Rows.take", COMBINING),
     ("flwr_robust.rows:Rows.lp_distances", COMBINING),
-    ("flwr_robust.strategies.robust:RobustStrategy._new_model", WRITING),
+    ("flwr_robust.strategies.aggregation:RobustAggregation._new_model", WRITING),
 )
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from simulations.bench.cases import MATRIX
 from simulations.bench.limits import rates
 from simulations.bench.measure import Bench
-from simulations.bench.report import Row, limit_medians, rows, strategies
+from simulations.bench.report import Row, device_shown, limit_medians, rows, strategies
 from simulations.bench.split import PARTS
 
 # From this width on, the table has the split of the time, the plain matrix, and the peer's name.
@@ -106,13 +106,18 @@ def _limits(bench: Bench) -> list[Text]:
     if not seconds:
         return []
     found = rates(seconds, bench.problem.n, bench.problem.d)
-    return [
+    lines = [
         Text(
             f"This machine, {bench.limits.threads} threads: reading all replies once and writing one model takes "
             f"{_seconds(seconds['read'])} s ({found['bytes_per_second'] / 1e9:.1f} GB/s), their float32 Gram matrix "
             f"{_seconds(seconds['gram'])} s ({found['gram_flops'] / 1e9:.0f} GFLOP/s)."
         )
     ]
+    if "copy" in seconds:
+        copied = f"{_seconds(seconds['copy'])} s ({found['copied_bytes_per_second'] / 1e9:.1f} GB/s)"
+        text = f"Strategies ran on {device_shown(bench)}; copying all replies there takes {copied}."
+        lines.append(Text(f"{text} Their memory is the CPU's alone; plain matrices stayed there."))
+    return lines
 
 
 def _peer_name(peer: str | None) -> str:
