@@ -1,0 +1,1 @@
+"""Federated learning with PyTorch and Flower."""
