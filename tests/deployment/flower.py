@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -17,7 +18,10 @@ START_TIMEOUT = 30.0
 
 def flower_environment(home: Path) -> dict[str, str]:
     """Give Flower a home of its own, and the programs of this Python."""
-    return os.environ | {
+    # A SuperLink's Ray joins what it takes for a running cluster, be it one that was killed long ago.
+    return {
+        **os.environ,
+        "RAY_ADDRESS": os.environ.get("RAY_ADDRESS") or "local",
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -39,32 +43,49 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def daemon(command: list[str], home: Path, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run one of Flower's programs in the background, and end it."""
-    with (home / f"{name}.log").open("w") as log:
+def daemon(command: list[str], home: Path, name: str, port: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one of Flower's programs in the background, from when it listens at its port, and end it.
+
+    It leads a process group of its own, so that a test can kill it with all that it started.
+
+    Raises
+    ------
+    AssertionError
+        If it used, or was told to use, what Flower will remove.
+    """
+    log_path = home / f"{name}.log"
+    with log_path.open("w") as log:
         process = subprocess.Popen(
-            [str(BIN / command[0]), *command[1:]], env=flower_environment(home), cwd=home, stdout=log, stderr=log
+            [str(BIN / command[0]), *command[1:]],
+            env=flower_environment(home),
+            cwd=home,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
+        if port is not None:
+            _wait_for_port(port, process, log_path)
         yield process
     finally:
         process.terminate()
         process.wait(30)
+        with suppress(ProcessLookupError):  # a SuperNode that was turned away leaves its SuperExec behind
+            os.killpg(process.pid, signal.SIGKILL)
+    assert "DEPRECATED FEATURE" not in log_path.read_text()
 
 
 @contextmanager
 def superlink(home: Path, *, simulation: bool = False) -> Iterator[str]:
     """Run a SuperLink, make it Flower's default, and yield the address that SuperNodes connect to."""
-    port, fleet, control = free_ports(3)
+    (port,) = free_ports(1)
     command = ["flower-superlink", "--insecure", "--isolation", "subprocess", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--disable-runtime-dependency-installation"]
-    command += ["--control-api-address", f"127.0.0.1:{control}"]
-    command += ["--simulation"] if simulation else ["--fleet-api-address", f"127.0.0.1:{fleet}"]
+    command += ["--simulation"] if simulation else []
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "test"\n\n[superlink.test]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     )
-    with daemon(command, home, "superlink") as process:
-        _wait_for_port(port, process, home)
+    with daemon(command, home, "superlink", port):
         yield f"127.0.0.1:{port}"
 
 
@@ -99,10 +120,11 @@ def flwr_run(app: Path, home: Path, *options: str, timeout: float = 180.0) -> st
     logs = [path.read_text() for path in sorted(home.glob("*.log"))]
     told = "\n".join((finished.stdout, finished.stderr, *logs))
     assert finished.returncode == 0, told
+    assert "DEPRECATED FEATURE" not in told
     return told
 
 
-def _wait_for_port(port: int, process: subprocess.Popen[bytes], home: Path) -> None:
+def _wait_for_port(port: int, process: subprocess.Popen[bytes], log_path: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -111,4 +133,4 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], home: Path) -> N
             time.sleep(0.1)
         else:
             return
-    raise RuntimeError("the SuperLink did not start:\n" + (home / "superlink.log").read_text())
+    raise RuntimeError(f"{log_path.stem} did not start:\n{log_path.read_text()}")
