@@ -1,14 +1,21 @@
 # make demo   a federated training under attack, undefended and defended: results/demo.png
 # make test   installs what the tests need and runs them, with ruff and mypy
+# make test-oldest  the tests of strategies and attacks on the oldest Flower that is supported
 # make bench  what aggregation costs beside Flower's FedAvg: a table, results/bench.json, results/bench.png
-# make clean  removes the virtual environment and what was written
+# make docs   the documentation in site/: open site/index.html
+# make clean  removes the virtual environments and what was written
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+# pyproject.toml's lower bound.
+OLDEST_FLWR := $(shell sed -n 's/^ *"flwr>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 
 export FLWR_TELEMETRY_ENABLED = 0
+# mkdocs-material's advertisement of its successor, in each build.
+export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: demo bench test lint clean
+.PHONY: demo bench test test-oldest lint docs clean
 
 demo: $(VENV)/simulation
 	$(BIN)/flwr-robust demo
@@ -16,8 +23,14 @@ demo: $(VENV)/simulation
 bench: $(VENV)/simulation
 	$(BIN)/flwr-robust bench
 
-test: $(VENV)/test lint
+docs: $(VENV)/docs
+	$(BIN)/python -m mkdocs build --strict
+
+test: $(VENV)/test $(VENV)/docs lint
 	$(BIN)/python -m pytest
+
+test-oldest: $(OLDEST)/test
+	$(OLDEST)/bin/python -m pytest tests/strategies tests/legacy tests/clients
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
@@ -33,10 +46,21 @@ $(VENV)/test: pyproject.toml constraints.txt | $(VENV)/pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[simulation,test]'
 	@touch $@ $(VENV)/simulation
 
+$(VENV)/docs: pyproject.toml constraints.txt | $(VENV)/pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[simulation,docs]'
+	@touch $@ $(VENV)/simulation
+
+# All other packages as pinned; no torch and no Ray, which strategies and attacks have to do without.
+$(OLDEST)/test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OLDEST)
+	sed 's/^flwr==.*/flwr==$(OLDEST_FLWR)/' constraints.txt > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet -c $(OLDEST)/constraints.txt -e . hypothesis pytest
+	@touch $@
+
 $(VENV)/pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@touch $@
 
 clean:
-	rm -rf $(VENV) results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) results site .pytest_cache .mypy_cache .ruff_cache .hypothesis
