@@ -19,6 +19,7 @@ from simulations.bench.messages import MODELS, Problem, layers_for
 from simulations.bench.run import PRESETS
 from simulations.bench.table import tables
 from simulations.cli import STOPPED, Preset, app
+from simulations.data import load_split
 
 N, D, F = 7, 4000, 1
 SPECS = {
@@ -220,7 +221,7 @@ def test_a_device_has_a_limit_of_its_own(tmp_path):
         # Through torch and by compiled loops.
         assert made["strategy", name]["difference"] < 1e-4
         assert made["strategy", name]["limit"] == pytest.approx(2 * max(seconds["read"], seconds["copy"]))
-    assert made["matrix", "NNM+Median"]["limit"] > made["matrix", "Krum"]["limit"]
+    assert made["matrix", "NNM+Median"]["limit"] >= made["matrix", "Krum"]["limit"]
 
 
 def test_presets_are_the_commands():
@@ -406,6 +407,7 @@ def test_the_simulated_round_joins_the_numbers(tmp_path, monkeypatch):
 def test_a_simulated_round_without_data_is_refused_first(tmp_path, monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setenv("FLWR_ROBUST_DATA", str(tmp_path))
+    load_split.cache_clear()  # another test may have read the data
     result = bench(tmp_path, "--simulated-round")
     assert result.exit_code == 1
     assert "mnist/train.parquet does not exist" in " ".join(result.output.split())

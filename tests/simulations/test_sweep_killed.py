@@ -80,9 +80,9 @@ def test_a_killed_sweep_leaves_no_process_and_goes_on_where_it_was(tmp_path, com
     assert again.returncode == 1, again.stdout + again.stderr
     assert "1 of 3 cells are done already." in again.stdout
     assert "Failed: data = missing: DataError: " in again.stdout
-    done, failed, resumed = read_records(cells)
+    done, resumed, failed = read_records(cells)  # what failed is tried last
     assert cells.read_bytes().splitlines()[0] == before[0]
-    assert [record["status"] for record in (done, failed, resumed)] == ["done", "failed", "done"]
+    assert [record["status"] for record in (done, resumed, failed)] == ["done", "done", "failed"]
     assert resumed["rounds"] == list(range(21))
     assert len(set(resumed["loss"])) == 5
     for key in ("evaluated", "accuracy", "loss", "rounds", "tpr", "fpr"):
