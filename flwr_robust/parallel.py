@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
@@ -11,8 +11,10 @@ from typing import Any, Protocol, TypeVar
 from flwr_robust.devices import CPU, Device
 from flwr_robust.updates import Updates
 
-# Buffers of all threads together, as a share of the replies' own bytes.
+# Buffers of all threads together, as a share of the replies' own bytes; but so many bytes a thread are always granted:
+# the blocks of small models would be so narrow that their number tells, not their size.
 MEMORY_SHARE = 0.04
+GRANTED = 2**19
 MIN_WIDTH = 64
 # Below this many values, starting threads costs more than they save.
 SMALL = 2**18
@@ -25,6 +27,7 @@ class Worker(Protocol):
         """Work on columns ``start:stop``."""
 
 
+T = TypeVar("T")
 W = TypeVar("W", bound=Worker)
 
 
@@ -42,7 +45,8 @@ def block_width(n: int, d: int, threads: int, device: Device = CPU) -> int:
     """Columns a block: its size suits the device, and all threads' buffers stay a small share of the input."""
     by_size = device.block_bytes // (8 * max(n, 1))
     by_memory = int(MEMORY_SHARE * d * 4 / (device.host_bytes * threads))
-    return max(MIN_WIDTH, min(device.max_width, by_size, by_memory))
+    granted = GRANTED // (device.host_bytes * max(n, 1))
+    return max(MIN_WIDTH, min(device.max_width, by_size, max(by_memory, granted)))
 
 
 def for_blocks(
@@ -85,6 +89,15 @@ def for_blocks(
     # Each thread multiplies its own block: BLAS must not start threads of its own below them.
     with _thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
         return list(pool.map(run, range(count)))
+
+
+def for_each(function: Callable[[int], T], numbers: Sequence[int], threads: int | None = None) -> list[T]:
+    """Call a function with each number, over threads, and return what it returned, in order."""
+    count = min(threads or default_threads(), len(numbers))
+    if count <= 1:
+        return [function(number) for number in numbers]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(function, numbers))
 
 
 @lru_cache(maxsize=1)

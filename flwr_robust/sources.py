@@ -30,8 +30,8 @@ class Part:
         # Half precision, or an array that is not in one piece: such parts are read row by row.
         self.plain = all(_is_plain(array, dtype) for array in everything)
         if self.plain:
-            self._addresses = np.array([_address(array) for array in arrays], dtype=np.uint64)
-            self._sent = np.uint64(0 if sent is None else _address(sent))
+            self._addresses = np.array([address_of(array) for array in arrays], dtype=np.uint64)
+            self._sent = np.uint64(0 if sent is None else address_of(sent))
 
     def read(self, first: int, last: int, rows: Sequence[int] | None, out: FloatArray, at: int) -> None:
         """Copy the columns ``first:last`` of `rows` (all by default) to column `at` of ``out`` (rows, columns)."""
@@ -89,5 +89,6 @@ def _is_plain(array: FloatArray, dtype: np.dtype[Any]) -> bool:
     return array.dtype == dtype and array.dtype.isnative and array.flags.c_contiguous and array.flags.aligned
 
 
-def _address(array: FloatArray) -> int:
+def address_of(array: NDArray[Any]) -> int:
+    """Return the address of an array's first value, for compiled loops."""
     return int(array.__array_interface__["data"][0])

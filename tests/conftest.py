@@ -4,12 +4,21 @@ import logging
 
 import pytest
 
+from flwr_robust import parallel
 from tests.messages import set_identity
 
 
 @pytest.fixture(autouse=True)
 def identity():
     set_identity()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def narrow_blocks():
+    """Read the tests' small matrices in many blocks, over several threads, as the large ones of real models are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "GRANTED", 0)
+        yield
 
 
 class Deprecations(logging.Handler):

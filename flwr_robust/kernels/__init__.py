@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from flwr_robust.kernels.powers import add_lp_powers, add_lp_powers_to
 from flwr_robust.kernels.reading import read_rows, weigh_rows
-from flwr_robust.kernels.signs import add_sparsified, count_signs, layer_statistics, settle, sparsify, survey
+from flwr_robust.kernels.signs import (
+    add_sparsified,
+    count_signs,
+    gather_row,
+    layer_statistics,
+    settle,
+    sparsify,
+    survey,
+)
 from flwr_robust.kernels.sorting import (
     mean_around_median,
     mean_near_median,
@@ -41,6 +49,7 @@ __all__ = [
     "add_sparsified",
     "add_weighted",
     "count_signs",
+    "gather_row",
     "largest",
     "layer_statistics",
     "mean_around_median",
@@ -131,6 +140,8 @@ def _warm_up_lasa(block: NDArray[Any]) -> None:
     room, near, ends = np.zeros(rows, dtype=np.int64), np.zeros(8, dtype=np.uint8), np.zeros(rows + 1, dtype=np.int64)
     values, places = np.empty(block.size, block.dtype), np.empty(block.size, dtype=np.uint16)
     survey(block, (0, 4), 0, (zeros, zeros), 1.0, squares, signs, room, near, values, places, ends)
+    at = np.array([[array.__array_interface__["data"][0] for array in (values, places)]], dtype=np.uint64)
+    gather_row(0, at, ends[None], ends, values, places, ends)
     settle(values, places, ends, 0, 0, (edges, edges), ties, 1.0, squares, signs)
     sparsify(block, 0, edges, edges, ties)
     layer_statistics(block, (0, 4), 0, 1.0, squares, signs)

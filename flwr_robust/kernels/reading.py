@@ -21,16 +21,16 @@ WIDE_STRIP = 2048
 @intrinsic
 def _typed_pointer(typing_context: Any, address: Any, like: Any) -> Any:
     """Return an address as a pointer to values of an array's dtype."""
-    pointer: Any = types.CPointer(like.dtype)  # type: ignore[no-untyped-call]
+    kind: Any = types.CPointer(like.dtype)  # type: ignore[no-untyped-call]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+        return builder.inttoptr(arguments[0], context.get_value_type(kind))
 
-    return pointer(address, like), generate
+    return kind(address, like), generate
 
 
 # Called without the typing context, which numba fills in.
-_pointer: Any = _typed_pointer
+pointer: Any = _typed_pointer
 
 
 @njit(nogil=True, cache=True)
@@ -44,10 +44,10 @@ def read_rows(
     """
     offset = np.uint64(first * out.itemsize)
     for i in range(addresses.size):
-        values = carray(_pointer(addresses[i] + offset, out), (count,))
+        values = carray(pointer(addresses[i] + offset, out), (count,))
         row = out[i]
         if sent != 0:
-            base = carray(_pointer(sent + offset, out), (count,))
+            base = carray(pointer(sent + offset, out), (count,))
             for c in range(count):
                 row[at + c] = values[c] - base[c]
         else:
@@ -75,10 +75,10 @@ def weigh_rows(
         target = out[start : start + width]
         offset = np.uint64((first + start) * like.itemsize)
         for i in range(addresses.size):
-            values = carray(_pointer(addresses[i] + offset, like), (width,))
+            values = carray(pointer(addresses[i] + offset, like), (width,))
             weight, total = weights[i], 0.0
             if sent != 0:
-                base = carray(_pointer(sent + offset, like), (width,))
+                base = carray(pointer(sent + offset, like), (width,))
                 for c in range(width):
                     value = np.float64(values[c] - base[c])
                     target[c] += weight * value

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import carray, njit  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
+from flwr_robust.kernels.reading import pointer
 from flwr_robust.kernels.sums import SUMS
 
 # Columns that are looked at together: few words hold one of the few values that are searched for.
@@ -118,6 +119,32 @@ def _gather(
             places[place] = first + c
             place += near[c]
     return place
+
+
+@njit(nogil=True, cache=True)
+def gather_row(
+    row: int,
+    addresses: NDArray[np.uint64],
+    ends: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    sizes: NDArray[Any],
+    places: NDArray[np.uint16],
+    columns: NDArray[np.int64],
+) -> None:
+    """Put together what several calls of `survey` wrote down of a row, in ``sizes`` and ``columns``.
+
+    ``addresses`` (calls, 2) are those of their values, of the dtype of ``sizes``, and places, of that of ``places``;
+    ``ends`` (calls, rows + 1) are theirs, and ``starts`` (calls,) the first columns of their blocks.
+    """
+    at = 0
+    for part in range(addresses.shape[0]):
+        last = ends[part, row + 1]
+        values = carray(pointer(addresses[part, 0], sizes), (last,))
+        within = carray(pointer(addresses[part, 1], places), (last,))
+        for k in range(ends[part, row], last):
+            sizes[at] = abs(values[k])
+            columns[at] = starts[part] + within[k]
+            at += 1
 
 
 @njit(nogil=True, cache=True)

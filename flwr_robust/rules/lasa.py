@@ -14,7 +14,8 @@ from flwr_robust.rows import Rows
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import check_positive
 from flwr_robust.rules.coordinatewise import Median
-from flwr_robust.rules.lasa_survey import Cut, dtype_of, survey
+from flwr_robust.rules.lasa_cut import Cut
+from flwr_robust.rules.lasa_survey import dtype_of, survey
 from flwr_robust.updates import FloatArray, Layer, Updates, pieces
 
 Booleans = NDArray[np.bool_]

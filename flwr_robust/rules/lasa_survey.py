@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,118 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.parallel import for_each
 from flwr_robust.passes import BlockReader
 from flwr_robust.rows import Rows
+from flwr_robust.rules.lasa_cut import Cut, Statistics, Weights
+from flwr_robust.sources import address_of
 from flwr_robust.updates import FloatArray, Layer, Updates, pieces
 
-Weights = NDArray[np.float64]
-
 # From so many columns on, edges are bracketed by a sample of them, in runs that share a line of the cache.
-SAMPLE_FROM, SAMPLE_LEAST, SAMPLE_MOST, SAMPLE_RUN = 2**17, 2**12, 2**16, 16
+SAMPLE_FROM, SAMPLE_LEAST, SAMPLE_MOST, SAMPLE_RUN = 2**11, 2**10, 2**16, 16
 # Of a block, at most this share of the columns is collected; of all columns, at most so many times what is expected.
 BLOCK_SHARE, ROOM = 4, 2
 # Squares of float64 values are taken relative to a size among theirs: no further away than this.
 FAR = 1e100
-
-
-class Cut:
-    """Where each row is cut: values at its edge count as equal, and stay up to a last column.
-
-    Rows behind a mixing map are made twice, which may differ in the last digits: there the edge has a width.
-
-    Attributes
-    ----------
-    lower, upper : (m,) float64 array
-        The edge of each row.
-    last_tie : (m,) int64 array
-        The last column in which a value at the edge stays.
-    """
-
-    def __init__(self, count: int, d: int) -> None:
-        self.lower, self.upper = np.zeros(count), np.zeros(count)
-        self.last_tie = np.full(count, d, dtype=np.int64)
-
-    def find(self, row: int, sizes: FloatArray, columns: NDArray[Any] | None, keep: int, slack: float) -> bool:
-        """Find the keep-th largest of these absolute values of a row; whether all that are as large can be seen.
-
-        The values are in the order of their columns: all of them (no `columns`), or those of a bracket.
-        """
-        if not 0 < keep <= sizes.size:
-            return False
-        edge = float(np.partition(sizes, sizes.size - keep)[sizes.size - keep])
-        lower, upper = edge * (1.0 - slack), edge * (1.0 + slack)
-        ties = np.flatnonzero((sizes >= lower) & (sizes <= upper))
-        missing = keep - int((sizes > upper).sum())
-        if not 0 < missing <= len(ties):
-            # NaN spoils the count: a pass names the row, whatever is cut from it.
-            return False
-        last = ties[missing - 1]
-        self.lower[row], self.upper[row] = lower, upper
-        self.last_tie[row] = last if columns is None else columns[last]
-        return columns is None or bool(sizes.min() < lower and upper < sizes.max())
-
-    def edges(self, dtype: Any) -> tuple[FloatArray, FloatArray]:
-        """Return the edges in the dtype of the rows, which loses nothing: they are values of the rows."""
-        return self.lower.astype(dtype), self.upper.astype(dtype)
-
-    def of(self, row: int) -> Cut:
-        """Return the cut of one row alone."""
-        alone = Cut(0, 0)
-        for name, value in vars(self).items():
-            setattr(alone, name, value[row : row + 1])
-        return alone
-
-    def apply(self, block: FloatArray, start: int) -> None:
-        """Set to zero what is below in a block that begins with column `start`, in place."""
-        from flwr_robust import kernels
-
-        kernels.sparsify(block, start, self.lower, self.upper, self.last_tie)
-
-
-@dataclass
-class Statistics:
-    """What is left of each row in each layer.
-
-    Attributes
-    ----------
-    squares : (m, layers) float64 array
-        Sums of squares, in a unit of their own.
-    signs : (m, layers, 2) int64 array
-        Numbers of positive and of negative values.
-    """
-
-    squares: Weights
-    signs: NDArray[np.int64]
-
-    @classmethod
-    def nothing(cls, count: int, layers: int) -> Statistics:
-        """Return zeros."""
-        return cls(np.zeros((count, layers)), np.zeros((count, layers, 2), dtype=np.int64))
-
-    @classmethod
-    def total(cls, parts: Sequence[Statistics]) -> Statistics:
-        """Add up what the threads found."""
-        return cls(np.sum([part.squares for part in parts], axis=0), np.sum([part.signs for part in parts], axis=0))
-
-    @property
-    def norms(self) -> Weights:
-        """L2 norms, in a unit of their own."""
-        return np.sqrt(self.squares)
-
-    @property
-    def purity(self) -> Weights:
-        """Positive direction purity (LASA, Definition 3); 1/2 where nothing is left."""
-        balance = (self.signs[..., 0] - self.signs[..., 1]) / np.maximum(self.signs.sum(axis=2), 1)
-        halves: Weights = (1.0 + balance) / 2.0
-        return halves
-
-    def add(self, row: int, values: FloatArray, layers: Sequence[Layer], scale: float) -> None:
-        """Add a row (d,) in full."""
-        from flwr_robust import kernels
-
-        for layer, first, last, at in pieces(layers, 0, values.size):
-            mine = (self.squares[row : row + 1], self.signs[row : row + 1])
-            kernels.layer_statistics(values[None], (at, at + last - first), layer, scale, *mine)
 
 
 def dtype_of(rows: Rows) -> Any:
@@ -153,7 +54,13 @@ def survey(rows: Rows, keep: int) -> tuple[Cut, Statistics]:
     full = np.any([reader.room < 0 for reader in readers], axis=0)
     collected = sorted((part for reader in readers for part in reader.collected), key=lambda part: part.at)
     del readers
-    missed = _find_edges(collected, keep, full, cut, statistics, _slack(rows)) if keep < rows.d else []
+    missed: list[int] = []
+    if keep < rows.d:
+        above = statistics.signs.sum(axis=(1, 2))
+        find = _EdgeFinder(collected, keep - above, cut, _slack(rows))
+        found = for_each(find, range(rows.count), rows.threads)
+        missed = [row for row in range(rows.count) if full[row] or not found[row]]
+        del find
     for part in collected:
         part.settle(cut, bracket.scale, statistics)
     del collected
@@ -164,30 +71,22 @@ def _slack(rows: Rows) -> float:
     return 1e-12 if rows.mixed else 0.0
 
 
-def _find_edges(
-    collected: list[_Collected],
-    keep: int,
-    full: NDArray[np.bool_],
-    cut: Cut,
-    statistics: Statistics,
-    slack: float,
-) -> list[int]:
-    """Find edges among the collected values, and return the rows for which this fails."""
-    above = statistics.signs.sum(axis=(1, 2))
-    return [
-        row
-        for row in range(len(full))
-        if full[row] or not cut.find(row, *_of_row(collected, row), keep - int(above[row]), slack)
-    ]
-
-
 def _one_by_one(
     rows: Rows, which: Sequence[int], keep: int, cut: Cut, statistics: Statistics, scale: float | None
 ) -> tuple[Cut, Statistics]:
-    """Cut these rows by selection, and take their statistics anew: each is read twice, to hold little at a time."""
+    """Cut these rows by selection, and take their statistics anew.
+
+    Each is read twice, to hold little at a time. Short ones are read all at once: what a pass costs at least, for
+    each of a thousand nodes, would be most of the time.
+    """
+    read: Callable[[int], FloatArray] = rows.row
+    passes = 2 * (len(which) if rows.mixed else 1)
+    if rows.d < SAMPLE_FROM:
+        whole = rows.take(np.arange(rows.d))
+        read, passes = lambda row: whole[row].copy(), 1
     largest = 0.0
     for row in which:
-        sizes = rows.row(row)
+        sizes = read(row)
         np.abs(sizes, out=sizes)
         largest = max(largest, float(sizes.max(initial=0.0)))
         if keep < rows.d:
@@ -197,12 +96,12 @@ def _one_by_one(
         # Norms are only compared: relative to the largest value no square overflows.
         scale = 1.0 / largest if 0.0 < largest < np.inf else 1.0
     for row in which:
-        values = rows.row(row)
+        values = read(row)
         cut.of(row).apply(values[None], 0)
         statistics.squares[row], statistics.signs[row] = 0.0, 0
         statistics.add(row, values, rows.layers, scale)
     if len(which):
-        rows.passes += 2 * (len(which) if rows.mixed else 1)
+        rows.passes += passes
     return cut, statistics
 
 
@@ -249,7 +148,7 @@ def _bracket(rows: Rows, keep: int) -> _Bracket | None:
     width = 3.0 * (share * (1.0 - share) / size) ** 0.5 + 0.001
     low = max(int((share - width) * size), 0)
     high = min(int(np.ceil((share + width) * size)), size - 1)
-    sizes.partition((low, high), axis=1)
+    for_each(lambda row: sizes[row].partition((low, high)), range(rows.count), rows.threads)
     return _Bracket(sizes[:, low].astype(np.float64), sizes[:, high].astype(np.float64), 2.0 * width, scale)
 
 
@@ -272,6 +171,10 @@ class _Collected:
     places: NDArray[np.uint16]
     ends: NDArray[np.int64]
 
+    def addresses(self) -> tuple[int, int]:
+        """Return where the values and the places lie."""
+        return address_of(self.values), address_of(self.places)
+
     def settle(self, cut: Cut, scale: float, statistics: Statistics) -> None:
         """Add those that are not cut away to the statistics."""
         from flwr_robust import kernels
@@ -281,13 +184,40 @@ class _Collected:
         kernels.settle(*found, *self.at, edges, cut.last_tie, scale, statistics.squares, statistics.signs)
 
 
-def _of_row(collected: list[_Collected], row: int) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Return a row's absolute values and their columns, in order."""
-    places = [(part, slice(part.ends[row], part.ends[row + 1])) for part in collected]
-    if not places:
-        return np.empty(0), np.empty(0, dtype=np.int64)
-    columns = [part.at[0] + part.places[place].astype(np.int64) for part, place in places]
-    return np.abs(np.concatenate([part.values[place] for part, place in places])), np.concatenate(columns)
+class _EdgeFinder:
+    """Finds rows' edges among their collected values.
+
+    Parameters
+    ----------
+    collected : list of _Collected
+        In the order of their columns.
+    keep : (m,) int64 array
+        How many of a row's collected values are kept.
+    cut : Cut
+        Gets the edges.
+    slack : float
+        Share of its value by which an edge is wide.
+    """
+
+    def __init__(self, collected: list[_Collected], keep: NDArray[np.int64], cut: Cut, slack: float) -> None:
+        self.collected, self.keep, self.cut, self.slack = collected, keep, cut, slack
+        self.starts = np.array([part.at[0] for part in collected], dtype=np.int64)
+        self.ends = np.array([part.ends for part in collected])
+        self.addresses = np.array([part.addresses() for part in collected], dtype=np.uint64)
+
+    def __call__(self, row: int) -> bool:
+        """Find a row's edge; tell whether it is there."""
+        return bool(self.collected) and self.cut.find(row, *self.values(row), int(self.keep[row]), self.slack)
+
+    def values(self, row: int) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Return a row's absolute values and their columns, in order."""
+        from flwr_robust import kernels
+
+        count = int((self.ends[:, row + 1] - self.ends[:, row]).sum())
+        sizes, columns = np.empty(count, self.collected[0].values.dtype), np.empty(count, dtype=np.int64)
+        like = self.collected[0].places
+        kernels.gather_row(row, self.addresses, self.ends, self.starts, sizes, like, columns)
+        return sizes, columns
 
 
 class _Surveyor(BlockReader):
