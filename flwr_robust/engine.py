@@ -10,7 +10,7 @@ norm are measured a second time, relative to one of them: otherwise their distan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,25 @@ class Aggregate:
     used: Weights | None = None
 
 
-def aggregate(rule: Rule, updates: Updates, threads: int | None = None) -> Aggregate:
+def aggregate(
+    rule: Rule,
+    updates: Updates,
+    threads: int | None = None,
+    check: Callable[[NDArray[np.float64]], None] | None = None,
+) -> Aggregate:
     """Run a rule or chain on updates.
+
+    Parameters
+    ----------
+    rule : Rule
+        With its pre-aggregations, if any.
+    updates : Updates
+        One a row.
+    threads : int, optional
+        As `for_blocks` has them.
+    check : callable, optional
+        Gets the norms of the updates as soon as they are known, and raises what it finds wrong: before the rule
+        remembers anything of them, unless the chain works without norms.
 
     Raises
     ------
@@ -79,6 +96,8 @@ def aggregate(rule: Rule, updates: Updates, threads: int | None = None) -> Aggre
     geometry, passes = look(points, what_is_needed((*stages, last)), threads)
     geometry = geometry.first(n)
     norms = geometry.norms * geometry.unit if passes else None
+    if check is not None and norms is not None:
+        check(norms)
     rows = Rows(
         points,
         plan(stages, geometry, n, trace),
@@ -90,6 +109,8 @@ def aggregate(rule: Rule, updates: Updates, threads: int | None = None) -> Aggre
     )
     vector = last.aggregate(rows, last.resolve_f(n))
     assert rows.update_norms is not None
+    if check is not None and norms is None:
+        check(rows.update_norms)
     return Aggregate(vector, rows.update_norms, rows.weights, trace, rows.passes, rows.used)
 
 

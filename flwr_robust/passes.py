@@ -34,7 +34,11 @@ class NonFiniteRowsError(ValueError):
     ----------
     rows : list of int
         Which ones.
+    fault : str
+        What is wrong with their arrays.
     """
+
+    fault = "the arrays hold NaN or infinity"
 
     def __init__(self, rows: Sequence[int]) -> None:
         self.rows = list(rows)

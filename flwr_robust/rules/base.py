@@ -118,7 +118,10 @@ class Stage(ABC):
         """Forget what was kept from earlier calls."""
 
     def state(self) -> State:
-        """Return what is kept between calls, as arrays by name; they are not copies and never change."""
+        """Return what is kept between calls, as arrays by name.
+
+        They are not copies: the next call that succeeds may change them, and none that raises does.
+        """
         return {}
 
     def load_state(self, state: State) -> None:

@@ -72,7 +72,8 @@ class CenteredClipping(Rule):
         """See `Stage.load_state`."""
         if state.keys() - {"centre"}:
             raise ValueError(f"{self!r} was given the state {sorted(state)}; load the state of the same chain.")
-        self._centre = state.get("centre")
+        centre = state.get("centre")
+        self._centre = None if centre is None else centre.copy()
 
     def anchors(self, d: int) -> Sequence[FloatArray]:
         """See `Rule.anchors`: the last output, if it is of this model's size."""
@@ -90,8 +91,15 @@ class CenteredClipping(Rule):
         for _ in range(self.iterations):
             v = _step(v, inner, rows.count, tau)
         vector = rows.combine(v)
-        self._centre = vector.copy()
+        self._remember(vector)
         return vector
+
+    def _remember(self, vector: FloatArray) -> None:
+        """Keep a copy, in the memory of the last one: no more than one model is taken, as far as that will do."""
+        if self._centre is None or self._centre.shape != vector.shape or self._centre.dtype != vector.dtype:
+            self._centre = vector.copy()
+        else:
+            self._centre[:] = vector
 
 
 def _step(v: Weights, inner: Matrix, n: int, tau: float | None) -> Weights:

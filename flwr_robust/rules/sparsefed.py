@@ -79,8 +79,7 @@ class SparseFed(Rule):
     def state(self) -> State:
         """See `Stage.state`."""
         kept = {"momentum": self._momentum, "error": self._error}
-        # Copies: the rule goes on in place.
-        return {key: value.copy() for key, value in kept.items() if value is not None}
+        return {key: value for key, value in kept.items() if value is not None}
 
     def load_state(self, state: State) -> None:
         """See `Stage.load_state`."""
@@ -104,6 +103,8 @@ class SparseFed(Rule):
         if self._momentum is None or self._error is None or self._momentum.size != mean.size:
             self._momentum, self._error = mean.copy(), mean.copy()
             return
+        if self._momentum.dtype != mean.dtype:
+            self._momentum, self._error = self._momentum.astype(mean.dtype), self._error.astype(mean.dtype)
         largest = np.finfo(mean.dtype).max
         with np.errstate(over="ignore"):
             self._momentum *= self.momentum
@@ -115,21 +116,24 @@ class SparseFed(Rule):
 
 def _take_top(values: FloatArray, count: int, out: FloatArray) -> FloatArray:
     """Move the `count` largest values in absolute terms to `out`, whose other values become zero."""
-    chosen = top(values, count)
+    chosen = top(values, count, scratch=out)
     np.multiply(values, chosen, out=out)
     values[chosen] = 0.0
     return out
 
 
-def top(values: FloatArray, count: int) -> NDArray[np.bool_]:
-    """Which values are the `count` largest in absolute terms; of equal ones at the edge the first."""
+def top(values: FloatArray, count: int, scratch: FloatArray) -> NDArray[np.bool_]:
+    """Which values are the `count` largest in absolute terms; of equal ones at the edge the first.
+
+    `scratch` is like `values`, and overwritten.
+    """
     if count >= values.size:
         return np.ones(values.size, dtype=bool)
-    sizes = np.abs(values)
-    sizes.partition(values.size - count)
-    edge = sizes[values.size - count]
-    del sizes
-    chosen: NDArray[np.bool_] = (values > edge) | (values < -edge)
+    np.abs(values, out=scratch)
+    scratch.partition(values.size - count)
+    edge = scratch[values.size - count]
+    chosen: NDArray[np.bool_] = values > edge
+    chosen |= values < -edge
     missing = count - int(chosen.sum())
     for start in range(0, values.size, CHUNK):
         if not missing:

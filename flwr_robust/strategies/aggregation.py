@@ -18,7 +18,7 @@ from flwr_robust.report import RoundReport
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import check_f, check_positive, resolve_f
 from flwr_robust.rules.theory import kappa
-from flwr_robust.strategies.gate import Gate
+from flwr_robust.strategies.gate import Gate, refuse_beyond_float32
 from flwr_robust.strategies.momentum import ServerMomentum
 from flwr_robust.strategies.options import OwnOptions, threads_and_device
 from flwr_robust.updates import FloatArray, ReplyUpdates
@@ -177,10 +177,9 @@ class RobustAggregation:
         self.gate.close(report, inbox)
         return arrays, inbox.accepted
 
-    def _aggregate(self, updates: ReplyUpdates) -> tuple[Aggregate, NDArray[np.float64]]:
+    def _aggregate(self, updates: ReplyUpdates) -> Aggregate:
         updates.device = self.device
-        outcome = aggregate(self.rule, updates, self.threads)
-        return outcome, outcome.norms
+        return aggregate(self.rule, updates, self.threads, check=refuse_beyond_float32)
 
     def _new_model(self, aggregated: FloatArray, inbox: Inbox) -> ArrayRecord:
         """``global + rate * aggregate`` under the names of the layout; overwrites `aggregated`."""

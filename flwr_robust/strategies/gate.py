@@ -30,6 +30,19 @@ SUSPICION = "suspicion."
 LARGEST = float(np.finfo(np.float32).max)
 
 
+class BeyondFloat32Error(NonFiniteRowsError):
+    """Some rows are too long for float32, in which models are sent."""
+
+    fault = "the arrays hold values beyond float32"
+
+
+def refuse_beyond_float32(norms: NDArray[np.float64]) -> None:
+    """Raise BeyondFloat32Error if the norm of a row has no float32."""
+    beyond = np.flatnonzero(norms > LARGEST).tolist()
+    if beyond:
+        raise BeyondFloat32Error(beyond)
+
+
 class Gate:
     """Keeps a strategy's view of the current round, and its reports.
 
@@ -182,7 +195,7 @@ class Gate:
         inbox: Inbox,
         stages: Sequence[Stage],
         check: Callable[[int], None],
-        work: Callable[[ReplyUpdates], tuple[T, NDArray[Any] | None]],
+        work: Callable[[ReplyUpdates], T],
     ) -> tuple[T | None, str | None]:
         """Do `work` on the accepted updates, without those that turn out not to be finite.
 
@@ -195,7 +208,7 @@ class Gate:
         check : callable
             Raises ValueError where a number of replies is too small.
         work : callable
-            Takes the updates, returns a result and the rows' norms.
+            Takes the updates; raises NonFiniteRowsError, before a stage changes in place what it remembers.
 
         Returns
         -------
@@ -208,19 +221,13 @@ class Gate:
             except ValueError as error:
                 return None, str(error)
             try:
-                result, norms = work(inbox.updates(self.model))
+                return work(inbox.updates(self.model)), None
             except GaveUpError as error:
                 _restore(stages, before)
                 return None, str(error)
             except NonFiniteRowsError as error:
-                inbox.quarantine(dict.fromkeys(error.rows, "the arrays hold NaN or infinity"))
+                inbox.quarantine(dict.fromkeys(error.rows, error.fault))
                 _restore(stages, before)
-                continue
-            beyond = [] if norms is None else np.flatnonzero(norms > LARGEST).tolist()
-            if not beyond:
-                return result, None
-            inbox.quarantine(dict.fromkeys(beyond, "the arrays hold values beyond float32"))
-            _restore(stages, before)
 
     def close(self, report: RoundReport, inbox: Inbox) -> None:
         """Complete, log, keep and write the round's report."""

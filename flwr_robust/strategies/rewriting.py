@@ -22,7 +22,7 @@ from flwr_robust.replies import Inbox, Layout, make_array, only_metrics, with_co
 from flwr_robust.report import RoundReport
 from flwr_robust.rules.base import Needs, PreAggregation, Trace, check_chain
 from flwr_robust.strategies.aggregation import median_of_integers, step_from
-from flwr_robust.strategies.gate import Gate
+from flwr_robust.strategies.gate import Gate, refuse_beyond_float32
 from flwr_robust.updates import FloatArray, ReplyUpdates
 
 Rewritten = tuple[FloatArray, NDArray[np.float64], Trace]
@@ -163,13 +163,14 @@ class RewritingStrategy(Strategy):
     def _check(self, n: int) -> None:
         check_chain(self.stages, n)
 
-    def _rewrite(self, updates: ReplyUpdates) -> tuple[Rewritten, NDArray[np.float64]]:
+    def _rewrite(self, updates: ReplyUpdates) -> Rewritten:
         updates.device = self.device
         geometry, _ = look(updates, max(what_is_needed(self.stages), Needs.NORMS), self.threads)
+        norms = geometry.norms * geometry.unit
+        refuse_beyond_float32(norms)
         trace = Trace()
         mixing = plan(self.stages, geometry, updates.n, trace).mixing
-        norms = geometry.norms * geometry.unit
-        return (mix_rows(updates, mixing, self.threads), norms, trace), norms
+        return mix_rows(updates, mixing, self.threads), norms, trace
 
     def _hand_on(
         self, server_round: int, rows: FloatArray, inbox: Inbox
