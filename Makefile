@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+# Two processes at a time, a file of tests in one of them: many tests wait for Ray and for servers.
+PYTEST := python -m pytest -n 2 --dist loadfile
 # pyproject.toml's lower bound.
 OLDEST_FLWR := $(shell sed -n 's/^ *"flwr>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 
@@ -27,10 +29,10 @@ docs: $(VENV)/docs
 	$(BIN)/python -m mkdocs build --strict
 
 test: $(VENV)/test $(VENV)/docs lint
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/$(PYTEST) --durations=15
 
 test-oldest: $(OLDEST)/test
-	$(OLDEST)/bin/python -m pytest tests/strategies tests/legacy tests/clients --deselect tests/strategies/test_fuzz.py
+	$(OLDEST)/bin/$(PYTEST) tests/strategies tests/legacy tests/clients --deselect tests/strategies/test_fuzz.py
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
@@ -54,7 +56,7 @@ $(VENV)/docs: pyproject.toml constraints.txt | $(VENV)/pip
 $(OLDEST)/test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(OLDEST)
 	sed 's/^flwr==.*/flwr==$(OLDEST_FLWR)/' constraints.txt > $(OLDEST)/constraints.txt
-	$(OLDEST)/bin/python -m pip install --quiet -c $(OLDEST)/constraints.txt -e . hypothesis pytest
+	$(OLDEST)/bin/python -m pip install --quiet -c $(OLDEST)/constraints.txt -e . hypothesis pytest pytest-xdist
 	@touch $@
 
 $(VENV)/pip:

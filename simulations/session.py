@@ -28,6 +28,7 @@ from simulations.results import result_path
 STOP_TIMEOUT = 15.0
 # Seconds between two looks for replies. Flower's 0.1 is as long as a round of a small model takes.
 PULL_INTERVAL = 0.01
+LOCAL = "local"  # Ray's word for a cluster of the session's own
 NO_MORE: dict[str, Any] = {}  # the order that ends a session
 
 
@@ -176,6 +177,14 @@ def _from_here(config: RunConfig) -> RunConfig:
     return replace(config, out_dir=str(Path(config.out_dir).expanduser().absolute()))
 
 
+def ray_address() -> str:
+    """Return the Ray cluster that sessions join, or `LOCAL`: then each starts one of its own.
+
+    Without an address, Ray joins what it takes for a running cluster, be it one that was killed long ago.
+    """
+    return os.environ.get("RAY_ADDRESS") or LOCAL
+
+
 def _child_environment(resources: Resources) -> dict[str, str]:
     """Let the child and its nodes import what this process can, installed or not."""
     root = str(Path(__file__).resolve().parents[1])
@@ -185,8 +194,7 @@ def _child_environment(resources: Resources) -> dict[str, str]:
         "RAY_DISABLE_IMPORT_WARNING": "1",
     }
     environment = {**defaults, **os.environ, "PYTHONPATH": path}
-    # Without an address, Ray joins what it takes for a running cluster, be it one that was killed long ago.
-    environment["RAY_ADDRESS"] = os.environ.get("RAY_ADDRESS") or "local"
+    environment["RAY_ADDRESS"] = ray_address()
     if resources.devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(resources.devices)
     return environment

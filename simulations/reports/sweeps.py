@@ -15,8 +15,8 @@ from simulations.experiments import Choice, Experiment, ExperimentError, Label
 from simulations.fates import ReportError
 from simulations.reports.cells import Cell, Labels, read_cell
 from simulations.reports.sections import listed
+from simulations.sweep.folder import CELLS, EXPERIMENT
 
-CELLS, EXPERIMENT = "cells.jsonl", "experiment.toml"
 SEED = "seed"
 
 Key = frozenset[tuple[str, Label]]

@@ -16,12 +16,13 @@ from rich.console import Console
 
 from simulations.session import Resources
 from simulations.sweep.cells import Cell, describe
+from simulations.sweep.folder import CELLS, EXPERIMENT
 from simulations.sweep.lane import Lane, SweepError
 from simulations.sweep.plan import Options, Plan
 from simulations.sweep.progress import SweepProgress
 from simulations.sweep.record import Record, make_record
 from simulations.sweep.shares import joins_cluster, sensible_sessions, share_out
-from simulations.sweep.store import CELLS, CellStore
+from simulations.sweep.store import CellStore
 
 POLL_INTERVAL = 0.25
 
@@ -40,7 +41,7 @@ def run_sweep(plan: Plan, options: Options, console: Console) -> list[Record]:
         if store.num_superseded:
             told = f"{store.num_superseded} lines of cells with other parameters moved to superseded.jsonl."
             console.print(told, highlight=False)
-        shutil.copyfile(plan.experiment.path, plan.folder / "experiment.toml")
+        shutil.copyfile(plan.experiment.path, plan.folder / EXPERIMENT)
         waiting = _to_do(plan, store)
         with SweepProgress(console, plan.chosen, waiting) as progress:
             return _do(plan, waiting, _lanes(plan, len(waiting), options), store, progress)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flwr_robust.parallel import default_threads
-from simulations.session import Resources
+from simulations.session import LOCAL, Resources, ray_address
 
 # A session takes its time to start and about a gigabyte of memory. On two cores, two sessions were 8 % faster than
 # one (17 nodes, 431,080 parameters): worth it where a session leaves cores idle while its server works alone.
@@ -41,7 +41,7 @@ def share_out(nodes: Resources, num_sessions: int) -> list[Resources]:
 
 def joins_cluster() -> bool:
     """Tell whether sessions join a Ray cluster that is there already, all of which one session takes."""
-    return os.environ.get("RAY_ADDRESS", "local") not in ("", "local")
+    return ray_address() != LOCAL
 
 
 def visible_gpus() -> tuple[str, ...]:

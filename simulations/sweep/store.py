@@ -17,9 +17,8 @@ from typing import Self
 
 from simulations.experiments import Label
 from simulations.sweep.cells import Cell
+from simulations.sweep.folder import CELLS, SUPERSEDED
 from simulations.sweep.record import Record
-
-CELLS, SUPERSEDED = "cells.jsonl", "superseded.jsonl"
 
 
 class StoreError(RuntimeError):

@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from simulations.session import ray_address
+
 BIN = Path(sys.executable).parent
 START_TIMEOUT = 30.0
 
 
 def flower_environment(home: Path) -> dict[str, str]:
     """Give Flower a home of its own, and the programs of this Python."""
-    # A SuperLink's Ray joins what it takes for a running cluster, be it one that was killed long ago.
     return {
         **os.environ,
-        "RAY_ADDRESS": os.environ.get("RAY_ADDRESS") or "local",
+        "RAY_ADDRESS": ray_address(),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
