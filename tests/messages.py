@@ -12,6 +12,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
 SERVER = 1
+# A small model's arrays, one of no dimension and one without a value among them.
+SHAPES = {"conv.weight": (4, 1, 3, 3), "conv.bias": (4,), "scalar": (), "empty": (0, 3), "fc.weight": (5, 7)}
 
 
 def set_identity():
@@ -25,6 +27,17 @@ def record(arrays):
 
 def values(arrays):
     return {name: array.numpy() for name, array in arrays.items()}
+
+
+def models(n, seed=0, dtype=np.float32):
+    """Draw n models of these shapes."""
+    rng = np.random.default_rng(seed)
+    return [{name: rng.standard_normal(shape).astype(dtype) for name, shape in SHAPES.items()} for _ in range(n)]
+
+
+def flat(model):
+    """Return a model's values as one vector."""
+    return np.concatenate([np.ravel(value) for value in model.values()])
 
 
 def ask(node_id, arrays=None, kind="train"):
