@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from itertools import product
 
 import numpy as np
 import pytest
@@ -299,11 +300,14 @@ def test_a_resumed_run_gives_what_an_unbroken_one_gives(make):
 
 def test_a_rejected_attempt_leaves_no_trace_in_the_state():
     """The rows with NaN are found while the rule runs: it then starts again from where it stood."""
-    for make in (lambda: CenteredClipping(tau=0.5), lambda: SparseFed(k=0.5), lambda: DnC(subsample=2, seed=1)):
+    for make, value in product(
+        (lambda: CenteredClipping(tau=0.5), lambda: SparseFed(k=0.5), lambda: DnC(subsample=2, seed=1)),
+        (np.inf, np.nan, 1e39),
+    ):
         disturbed, calm = make(), make()
         for current in range(3):
-            good = [reply(i, {"w": np.arange(4, dtype=np.float32) * (i + current)}) for i in range(1, 5)]
-            bad = reply(9, {"w": np.array([0, 0, 0, np.inf], np.float32)})
+            good = [reply(i, {"w": np.arange(4.0) * (i + current)}) for i in range(1, 5)]
+            bad = reply(9, {"w": np.array([0, 0, 0, value])})
             left, _ = disturbed.aggregate_train(current, [bad, *good])
             right, _ = calm.aggregate_train(current, good)
             assert np.array_equal(values(left)["w"], values(right)["w"])
