@@ -73,7 +73,7 @@ class Geometry:
     def norms(self) -> NDArray[np.float64]:
         """(m,) Euclidean norms of the rows, in units."""
         from_origin = self._from_origin
-        squares: NDArray[np.float64] = np.einsum("ij,jk,ik->i", from_origin, self.gram, from_origin)
+        squares: NDArray[np.float64] = ((from_origin @ self.gram) * from_origin).sum(axis=1)
         return np.sqrt(np.maximum(squares, 0.0))
 
     @property

@@ -142,8 +142,7 @@ class Rows:
         bad = np.flatnonzero(~np.isfinite(taken).all(axis=1))
         if bad.size:
             raise NonFiniteRowsError(bad.tolist())
-        mixed: NDArray[np.float64] = self.geometry.mixing @ taken
-        return mixed
+        return self.geometry.mixing @ taken if self.mixed else taken
 
     def scan(
         self, make: Callable[..., B], *, dtype: type | None = None, columns: tuple[int, int] | None = None
