@@ -20,9 +20,9 @@ BLOCK = 2**18
 # Multiplications and additions after which a rate is known well enough.
 ENOUGH = 4e9
 LANE = 2**14
-# Reads of all replies that a rule cannot do without, beyond measuring and combining: LASA has to find each row's
-# edge, and then the statistics above it, before it knows whom to average.
-FURTHER_READS = {"lasa": 2}
+# Reads of all replies that a rule cannot do without, beyond measuring and combining: LASA has to know what lies above
+# each row's edge before it knows whom to average.
+FURTHER_READS = {"lasa": 1}
 # Rules whose own passes stay on the CPU, whatever device the others run on.
 ON_CPU = ("lasa",)
 
