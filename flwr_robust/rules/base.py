@@ -7,7 +7,7 @@ A *pre-aggregation* maps n rows to n' rows, a *rule* maps them to one. Both only
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar
@@ -118,10 +118,7 @@ class Stage(ABC):
         """Forget what was kept from earlier calls."""
 
     def state(self) -> State:
-        """Return what is kept between calls, as arrays by name.
-
-        They are not copies: the next call that succeeds may change them, and none that raises does.
-        """
+        """Return what is kept between calls, as arrays by name, which never change."""
         return {}
 
     def load_state(self, state: State) -> None:
@@ -137,10 +134,29 @@ class Stage(ABC):
                 f"{self!r} keeps no state, but was given {sorted(state)}; load the state of the same chain."
             )
 
+    def undo(self) -> Callable[[], None]:
+        """Return a function that takes back what calls that raise have changed since.
+
+        A stage that remembers models, and changes them after all that may raise, spares their copies here.
+        """
+        state = self.state()
+        return lambda: self.load_state(state)
+
     def __repr__(self) -> str:
         """Return the call that makes this stage."""
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.options().items())
         return f"{type(self).__name__}({arguments})"
+
+
+def undo_all(stages: Iterable[Stage]) -> Callable[[], None]:
+    """Return a function that takes back what failed calls have changed in these stages; see `Stage.undo`."""
+    undos = [stage.undo() for stage in stages]
+
+    def undo() -> None:
+        for function in undos:
+            function()
+
+    return undo
 
 
 class GaveUpError(ValueError):
@@ -369,6 +385,10 @@ class Chain(Rule):
             own[int(place)][name] = value
         for part, mine in zip(parts, own, strict=True):
             part.load_state(mine)
+
+    def undo(self) -> Callable[[], None]:
+        """See `Stage.undo`."""
+        return undo_all((*self._stages, self._last))
 
     def __repr__(self) -> str:
         """Return the call that makes this chain."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,12 @@ class CenteredClipping(Rule):
 
     def state(self) -> State:
         """See `Stage.state`."""
-        return {} if self._centre is None else {"centre": self._centre}
+        # A copy: the rule goes on in place.
+        return {} if self._centre is None else {"centre": self._centre.copy()}
+
+    def undo(self) -> Callable[[], None]:
+        """See `Stage.undo`: nothing has changed where a call raises."""
+        return lambda: None
 
     def load_state(self, state: State) -> None:
         """See `Stage.load_state`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flwr_robust.rows import Rows
-from flwr_robust.rules.base import Rule, State, Trace, check_chain
+from flwr_robust.rules.base import Rule, State, Trace, check_chain, undo_all
 from flwr_robust.rules.bulyan import SELECTIONS, Bulyan
 from flwr_robust.rules.checks import resolve_f
 from flwr_robust.rules.coordinatewise import Median
@@ -130,6 +130,16 @@ class MixTailor(Rule):
         for place, rule in enumerate(self.pool):
             head = f"{place}."
             rule.load_state({key.removeprefix(head): v for key, v in state.items() if key.startswith(head)})
+
+    def undo(self) -> Callable[[], None]:
+        """See `Stage.undo`."""
+        drawn, undo_pool = self.draws.state(), undo_all(self.pool)
+
+        def undo() -> None:
+            self.draws.load_state(drawn, repr(self))
+            undo_pool()
+
+        return undo
 
 
 def _is_pool(pool: object) -> bool:

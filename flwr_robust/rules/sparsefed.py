@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,12 @@ class SparseFed(Rule):
     def state(self) -> State:
         """See `Stage.state`."""
         kept = {"momentum": self._momentum, "error": self._error}
-        return {key: value for key, value in kept.items() if value is not None}
+        # Copies: the rule goes on in place.
+        return {key: value.copy() for key, value in kept.items() if value is not None}
+
+    def undo(self) -> Callable[[], None]:
+        """See `Stage.undo`: nothing has changed where a call raises."""
+        return lambda: None
 
     def load_state(self, state: State) -> None:
         """See `Stage.load_state`."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from flwr_robust.passes import NonFiniteRowsError
 from flwr_robust.replies import Inbox, Layout, Questions, RejectedError, admit, read_replies
 from flwr_robust.report import RoundReport
-from flwr_robust.rules.base import GaveUpError, Stage, State
+from flwr_robust.rules.base import GaveUpError, Stage, State, undo_all
 from flwr_robust.rules.checks import resolve_f
 from flwr_robust.strategies.exclusion import addressed_to, substitute
 from flwr_robust.strategies.options import RecordOptions
@@ -208,13 +208,13 @@ class Gate:
         check : callable
             Raises ValueError where a number of replies is too small.
         work : callable
-            Takes the updates; raises NonFiniteRowsError, before a stage changes in place what it remembers.
+            Takes the updates.
 
         Returns
         -------
         The result and None; or None and why the round is skipped.
         """
-        before = [stage.state() for stage in stages]
+        undo = undo_all(stages)
         while True:
             try:
                 check(len(inbox.accepted))
@@ -223,11 +223,11 @@ class Gate:
             try:
                 return work(inbox.updates(self.model)), None
             except GaveUpError as error:
-                _restore(stages, before)
+                undo()
                 return None, str(error)
             except NonFiniteRowsError as error:
                 inbox.quarantine(dict.fromkeys(error.rows, error.fault))
-                _restore(stages, before)
+                undo()
 
     def close(self, report: RoundReport, inbox: Inbox) -> None:
         """Complete, log, keep and write the round's report."""
@@ -275,8 +275,3 @@ def _passes(check: Callable[[int], None], n: int) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _restore(stages: Sequence[Stage], states: Sequence[State]) -> None:
-    for stage, state in zip(stages, states, strict=True):
-        stage.load_state(state)

@@ -300,12 +300,20 @@ def test_a_resumed_run_gives_what_an_unbroken_one_gives(make):
 
 def test_a_rejected_attempt_leaves_no_trace_in_the_state():
     """The rows with NaN are found while the rule runs: it then starts again from where it stood."""
-    for make, value in product(
-        (lambda: CenteredClipping(tau=0.5), lambda: SparseFed(k=0.5), lambda: DnC(subsample=2, seed=1)),
-        (np.inf, np.nan, 1e39),
-    ):
+
+    def pool():
+        return [rules.SparseFed(k=0.5), rules.CenteredClipping(tau=0.5), rules.DnC(f=1, subsample=2, seed=1)]
+
+    makes = (
+        lambda: CenteredClipping(tau=0.5),
+        lambda: SparseFed(k=0.5),
+        lambda: DnC(subsample=2, seed=1),
+        lambda: ARC(CenteredClipping(num_malicious_nodes=1)),
+        lambda: MixTailor(pool=pool(), num_malicious_nodes=1, seed=1),
+    )
+    for make, value in product(makes, (np.inf, np.nan, 1e39)):
         disturbed, calm = make(), make()
-        for current in range(3):
+        for current in range(4):
             good = [reply(i, {"w": np.arange(4.0) * (i + current)}) for i in range(1, 5)]
             bad = reply(9, {"w": np.array([0, 0, 0, value])})
             left, _ = disturbed.aggregate_train(current, [bad, *good])
