@@ -143,7 +143,7 @@ def _mark_skipped(axes: Axes, run: RunFates) -> None:
 
     columns = [run.rounds.index(number) for number in run.skipped]
     if columns:
-        above = offset_copy(axes.get_xaxis_transform(), axes.figure, y=4, units="points")
+        above = offset_copy(axes.get_xaxis_transform(), axes.get_figure(root=True), y=4, units="points")
         axes.scatter(columns, [1.0] * len(columns), marker="v", s=18, color="0.35", transform=above, clip_on=False)
         axes.annotate("skipped", (1, 1), xycoords="axes fraction", xytext=(6, 4), textcoords="offset points",
                       fontsize=8, color="0.35", va="center")  # fmt: skip

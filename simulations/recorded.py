@@ -10,7 +10,6 @@ from time import perf_counter
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
-from numpy.typing import NDArray
 
 from flwr_robust import RobustStrategy
 from flwr_robust.deviation import deviation, measure_with
@@ -94,14 +93,14 @@ class RecordedStrategy(RobustStrategy):
         self._recorder.train_metrics({**(metrics or {}), "aggregation-seconds": round(seconds, 6), **found})
         return arrays, metrics
 
-    def _aggregate(self, updates: ReplyUpdates) -> tuple[Aggregate, NDArray[np.float64]]:
+    def _aggregate(self, updates: ReplyUpdates) -> Aggregate:
         """Measure updates and aggregate where both are at hand: the aggregate is soon overwritten."""
-        outcome, norms = super()._aggregate(updates)
+        outcome = super()._aggregate(updates)
         if self._measures:
             started = perf_counter()
             self._measured = measure_with(updates, outcome.vector)
             self._measuring += perf_counter() - started
-        return outcome, norms
+        return outcome
 
     def _deviation(self, report: RoundReport) -> dict[str, float]:
         """Return NNM's kappa-hat, ARC's threshold and the norms of honest updates, as far as asked for."""

@@ -91,7 +91,8 @@ class Limits:
             for _ in range(each):
                 np.matmul(left, right, out=out)
 
-        return self._seconds(multiply) * self.d / (each * self.threads * width)
+        seconds: float = self._seconds(multiply)
+        return seconds * self.d / (each * self.threads * width)
 
     def _exchange(self) -> float:
         each = 200

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from simulations.experiments import Experiment, ExperimentError, load_experiment
 from simulations.sweep.cells import Cell, build_cells, select
-from simulations.sweep.store import CELLS, read_records
+from simulations.sweep.folder import CELLS
+from simulations.sweep.store import read_records
 
 
 @dataclass(frozen=True)
