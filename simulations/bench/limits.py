@@ -91,8 +91,8 @@ class Limits:
             for _ in range(each):
                 np.matmul(left, right, out=out)
 
-        seconds: float = self._seconds(multiply)
-        return seconds * self.d / (each * self.threads * width)
+        share: float = self.d / (each * self.threads * width)
+        return self._seconds(multiply) * share
 
     def _exchange(self) -> float:
         each = 200
