@@ -134,14 +134,16 @@ def warm_up() -> None:
 
 
 def _warm_up_lasa(block: NDArray[Any]) -> None:
+    from flwr_robust.sources import address_of
+
     rows = len(block)
     zeros, edges, ties = np.zeros(rows, block.dtype), np.zeros(rows), np.zeros(rows, dtype=np.int64)
     squares, signs = np.zeros((rows, 1)), np.zeros((rows, 1, 2), dtype=np.int64)
     room, near, ends = np.zeros(rows, dtype=np.int64), np.zeros(8, dtype=np.uint8), np.zeros(rows + 1, dtype=np.int64)
     values, places = np.empty(block.size, block.dtype), np.empty(block.size, dtype=np.uint16)
     survey(block, (0, 4), 0, (zeros, zeros), 1.0, squares, signs, room, near, values, places, ends)
-    at = np.array([[array.__array_interface__["data"][0] for array in (values, places)]], dtype=np.uint64)
-    gather_row(0, at, ends[None], ends, values, places, ends)
+    addresses = np.array([[address_of(values), address_of(places)]], dtype=np.uint64)
+    gather_row(0, addresses, ends[None], ends, values, places, ends)
     settle(values, places, ends, 0, 0, (edges, edges), ties, 1.0, squares, signs)
     sparsify(block, 0, edges, edges, ties)
     layer_statistics(block, (0, 4), 0, 1.0, squares, signs)
