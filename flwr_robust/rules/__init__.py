@@ -10,9 +10,10 @@ array([1., 1.])
 """
 
 from flwr_robust.passes import NonFiniteRowsError
-from flwr_robust.rules.base import Chain, CoordinateRule, LinearRule, PreAggregation, Rule, chain
+from flwr_robust.rules.base import CoordinateRule, LinearRule, PreAggregation, Rule
 from flwr_robust.rules.bulyan import Bulyan
 from flwr_robust.rules.centered_clipping import CenteredClipping
+from flwr_robust.rules.chains import Chain, chain
 from flwr_robust.rules.clipping import ARC, StaticClipping
 from flwr_robust.rules.coordinatewise import Median, TrimmedMean
 from flwr_robust.rules.dnc import DnC

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from flwr_robust.rules.base import PreAggregation, Rule, Stage, chain
+from flwr_robust.rules.base import PreAggregation, Rule, Stage
 from flwr_robust.rules.bulyan import Bulyan
 from flwr_robust.rules.centered_clipping import CenteredClipping
+from flwr_robust.rules.chains import chain
 from flwr_robust.rules.clipping import ARC, StaticClipping
 from flwr_robust.rules.coordinatewise import Median, TrimmedMean
 from flwr_robust.rules.dnc import DnC

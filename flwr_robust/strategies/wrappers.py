@@ -14,7 +14,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from flwr_robust import rules
-from flwr_robust.rules.base import PreAggregation, Rule, chain
+from flwr_robust.rules.base import PreAggregation, Rule
+from flwr_robust.rules.chains import chain
 from flwr_robust.rules.checks import check_f
 from flwr_robust.strategies.options import WrapperOptions, check_wrapper_options, threads_and_device
 from flwr_robust.strategies.rewriting import RewritingStrategy
