@@ -92,11 +92,10 @@ def split_labels(
 
 def _run(partitioner: Partitioner, labels: npt.NDArray[np.int64], order: Indices) -> tuple[Indices, ...]:
     """Run a partitioner over (label, index) rows: it needs no images."""
-    import datasets  # type: ignore[import-untyped]
+    from simulations.label_table import INDEX, LabelTable
 
-    partitioner.dataset = datasets.Dataset.from_dict({"label": labels[order], "index": order})
-    count = partitioner.num_partitions
-    return tuple(np.asarray(partitioner.load_partition(i)["index"], dtype=np.int64) for i in range(count))
+    partitioner.dataset = LabelTable.of(labels[order], order)
+    return tuple(partitioner.load_partition(i)[INDEX] for i in range(partitioner.num_partitions))
 
 
 def _iid(num_partitions: int) -> Partitioner:

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,6 +50,15 @@ def test_partitions_agree_between_processes():
     )
     outputs = {subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(2)}
     assert len(outputs) == 1
+
+
+@pytest.mark.parametrize("partition", ["iid", "dirichlet", "by-class", "sorted"])
+def test_a_table_of_labels_is_split_as_the_data_set_itself(partition, monkeypatch):
+    fast = split_labels(LABELS, partition, 7, 0.05, 3)
+    plain = type("Plain", (), {"of": lambda labels, order: Dataset.from_dict({"label": labels, "index": order})})
+    monkeypatch.setattr("simulations.label_table.LabelTable", plain)
+    slow = split_labels(LABELS, partition, 7, 0.05, 3)
+    assert [part.tolist() for part in fast] == [list(part) for part in slow]
 
 
 def test_iid_nodes_hold_all_classes_in_equal_amounts():
