@@ -40,6 +40,9 @@ class Metric:
         Instead of the title where several metrics are beside each other.
     smooth : bool
         Whether curves show means over several rounds, since it depends on what is drawn at random in each round.
+    median : bool
+        Whether a run counts with the median of its rounds instead of their mean: the first round of a session loads
+        compiled code, which takes ten times as long as aggregation.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Metric:
     scale: float = 1.0
     symbol: str = ""
     smooth: bool = False
+    median: bool = False
 
     @property
     def short(self) -> str:
@@ -105,7 +109,7 @@ _TOTALS = [
 _SERIES = [
     _rate("accuracy", "Test accuracy", 1),
     Metric("loss", "Test loss", "", -1),
-    Metric("aggregation-seconds", "Aggregation, a round", "s", -1),
+    Metric("aggregation-seconds", "Aggregation, a round", "s", -1, median=True),
     _measure("xi", "ξ, heterogeneity of honest gradients", "ξ"),
     _measure("A", "A, disturbance of poisoned gradients", "A"),
     # Bucketing forms other buckets in each round.
@@ -125,7 +129,7 @@ SERIES = {metric.name: metric for metric in _SERIES}
 def total(name: str) -> Metric:
     """Return the metric of that name: one number a cell.
 
-    Numbers by round, other than accuracies, count with their mean over the rounds.
+    Numbers by round, other than accuracies, count with their mean over the rounds, or with their median (`Metric`).
 
     Raises
     ------
@@ -158,7 +162,8 @@ def value_of(cell: Cell, metric: Metric) -> float | None:
         known = cell.totals.get(metric.name)
     else:
         _, values = series_of(cell, metric)
-        known = float(values.mean()) / metric.scale if len(values) else None
+        typical = np.median if metric.median else np.mean
+        known = float(typical(values)) / metric.scale if len(values) else None
     return None if known is None or not math.isfinite(known) else metric.scale * known
 
 

@@ -140,6 +140,13 @@ def test_the_best_of_each_block_is_bold(tmp_path):
             ["0.400", "1.60"],
             [False, False],
         ),
+        # Seconds are the median over the rounds: the first takes long for reasons of its own.
+        (
+            "aggregation-seconds",
+            lambda value: {"rounds": [0, 1, 2, 3], "measures": {"aggregation-seconds": [None, 9, value, value]}},
+            ["0.200", "0.800"],
+            [True, False],
+        ),
     ],
 )
 def test_rates_and_measures(tmp_path, metric, fields, text, best):
