@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import datasets  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from simulations.partitions import Indices
+
 LABEL = "label"
 INDEX = "index"
-
-Indices = npt.NDArray[np.int64]
 
 
 class LabelTable(datasets.Dataset):  # type: ignore[misc]
