@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import datasets  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from simulations.partitions import Indices
-
-LABEL = "label"
-INDEX = "index"
+from simulations.partitions import INDEX, LABEL, Indices
 
 
 class LabelTable(datasets.Dataset):  # type: ignore[misc]

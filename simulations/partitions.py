@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 MIN_SAMPLES = 2
 DIRICHLET_ATTEMPTS = 100
 
+# The columns of what partitioners are given: a row a sample.
+LABEL = "label"
+INDEX = "index"
+
 Indices = npt.NDArray[np.int64]
 
 
@@ -92,7 +96,7 @@ def split_labels(
 
 def _run(partitioner: Partitioner, labels: npt.NDArray[np.int64], order: Indices) -> tuple[Indices, ...]:
     """Run a partitioner over (label, index) rows: it needs no images."""
-    from simulations.label_table import INDEX, LabelTable
+    from simulations.label_table import LabelTable
 
     partitioner.dataset = LabelTable.of(labels[order], order)
     return tuple(partitioner.load_partition(i)[INDEX] for i in range(partitioner.num_partitions))
@@ -112,9 +116,7 @@ def _dirichlet(labels: npt.NDArray[np.int64], num_partitions: int, alpha: float,
     for attempt in range(DIRICHLET_ATTEMPTS):
         # The first attempt uses the seed itself; each later one a seed of its own, far from other runs'.
         own_seed = seed if attempt == 0 else int(np.random.SeedSequence([seed, attempt]).generate_state(1)[0])
-        partitioner = DirichletPartitioner(
-            num_partitions, "label", alpha, min_partition_size=MIN_SAMPLES, seed=own_seed
-        )
+        partitioner = DirichletPartitioner(num_partitions, LABEL, alpha, min_partition_size=MIN_SAMPLES, seed=own_seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of each redraw, which is expected here
             try:
@@ -140,7 +142,7 @@ def _by_class(labels: npt.NDArray[np.int64], num_partitions: int, seed: int) -> 
             "samples; use fewer nodes or another partition."
         )
     partitioner = PathologicalPartitioner(
-        num_partitions, "label", num_classes_per_partition=1, class_assignment_mode="deterministic", seed=seed
+        num_partitions, LABEL, num_classes_per_partition=1, class_assignment_mode="deterministic", seed=seed
     )
     return _run(partitioner, groups, np.arange(len(labels)))
 
