@@ -186,12 +186,15 @@ def ray_address() -> str:
 
 
 def _child_environment(resources: Resources) -> dict[str, str]:
-    """Let the child and its nodes import what this process can, installed or not."""
+    """Let the child and its nodes import what this process can, installed or not; let threads sleep while they wait."""
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
     defaults = {
         "FLWR_TELEMETRY_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
+        # torch's threads otherwise spin while they wait for each other, and where anything else wants one of their
+        # cores, half a second of the server's measuring became ten.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
     environment = {**defaults, **os.environ, "PYTHONPATH": path}
     environment["RAY_ADDRESS"] = ray_address()

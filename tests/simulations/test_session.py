@@ -26,6 +26,13 @@ def test_a_session_gets_its_part_of_the_gpus(monkeypatch: pytest.MonkeyPatch) ->
     assert _child_environment(Resources())["CUDA_VISIBLE_DEVICES"] == "0,1,2"
 
 
+def test_threads_sleep_while_they_wait_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert _child_environment(Resources())["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert _child_environment(Resources())["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_one_deprecation_is_kept_out_of_the_log_and_no_other() -> None:
     def record(text: str, *values: str) -> logging.LogRecord:
         return logging.LogRecord("flwr", logging.WARNING, __file__, 1, text, values, None)
