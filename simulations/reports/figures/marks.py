@@ -137,6 +137,6 @@ def _numbers(axes: Axes, chart: Chart, series: Series, places: NDArray[np.float6
     """Write the numbers above the bars and their whiskers; a dash where no cell finished."""
     for place, mean, spread in zip(places, series.mean, np.nan_to_num(series.spread), strict=True):
         known = bool(np.isfinite(mean))
-        text = f"{mean:.{chart.metrics[0].digits(float(mean))}f}" if known else "–"  # noqa: RUF001
+        text = chart.metrics[0].written(float(mean)) if known else "–"  # noqa: RUF001
         axes.annotate(text, (place, mean + spread if known else 0.0), (0, 2), textcoords="offset points", ha="center",
                       va="bottom", fontsize=7)  # fmt: skip

@@ -121,6 +121,13 @@ def test_bars_stand_in_groups_with_whiskers_and_numbers(tmp_path, two_rules):
     assert legend(figure) == ["Krum", "Median"]
 
 
+def test_bars_round_as_tables_do(tmp_path, two_rules):
+    toml, _ = two_rules
+    section = 'kind = "bars"\nx = "attack"\ny = "max-accuracy"\nlines = "defense"'
+    (axes,) = panels(chart_of(tmp_path, toml, lambda labels: 0.4965, section)).values()
+    assert {text.get_text() for text in axes.texts} == {"49.7"}  # 49.65 is a little less in binary
+
+
 def test_many_bars_lie_across_on_a_phone(tmp_path):
     rules = ", ".join(f'"rule {number}"' for number in range(20))
     toml = f"[parameters]\n[grid]\nf = [{{ label = 1 }}, {{ label = 2 }}]\ndefense = [{rules}]\n"
