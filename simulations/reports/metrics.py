@@ -69,7 +69,7 @@ class Metric:
         """Whether it is shown in per cent."""
         return self.scale == PER_CENT
 
-    def digits(self, value: float) -> int:
+    def _digits(self, value: float) -> int:
         """Return how many decimals a value is shown with: one of a per cent, else three significant digits."""
         if self.in_per_cent:
             return 1
@@ -86,7 +86,7 @@ class Metric:
 
     def written(self, mean: float, spread: float | None = None) -> str:
         """Write a mean and its standard deviation, with as many decimals each."""
-        digits = self.digits(mean)
+        digits = self._digits(mean)
         return _rounded(mean, digits) + ("" if spread is None else f" ± {_rounded(spread, digits)}")
 
 
