@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.report import NodeReport, RoundReport, read_reports
+from flwr_robust.record.report import NodeReport, RoundReport, read_reports
 from simulations.components import NO_ATTACK
 from simulations.results import RunResult, read_result, reports_path, results_of
 

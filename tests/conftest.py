@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from flwr_robust import parallel
+from flwr_robust.engine import cpu as parallel
 from tests.messages import set_identity
 
 

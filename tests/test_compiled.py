@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flwr_robust import kernels, rules
-from flwr_robust.mixer import Mixer
-from flwr_robust.rules import lasa_survey
-from flwr_robust.sources import Part
+from flwr_robust import rules
+from flwr_robust.engine.cpu import Mixer
+from flwr_robust.engine.kernels import blocks as kernels
+from flwr_robust.engine.updates import Part
+from flwr_robust.rules import lasa_thresholds
 from tests.rules import references as ref
 from tests.rules.data import KINDS, assert_close, matrix
 
@@ -92,7 +93,7 @@ LAYOUTS = {
 def test_parts_read_and_weigh_rows_of_any_layout(dtype, with_sent, layout):
     arrays = [LAYOUTS[layout](row, dtype) for row in draw(5, 3000)]
     sent = LAYOUTS[layout](draw(1, 3000, seed=9)[0], dtype) if with_sent else None
-    part = Part(arrays, sent, np.dtype(dtype))
+    part = Part(0, arrays, [sent] * len(arrays), np.dtype(dtype))
     assert part.plain == (layout in ("plain", "read-only"))
     rows = np.array([np.asarray(a, dtype) - (np.asarray(sent, dtype) if with_sent else dtype(0)) for a in arrays])
     out = np.full((5, 2600), np.nan, dtype)
@@ -127,8 +128,8 @@ def test_mean_near_median(dtype, rows, keep):
 @pytest.fixture
 def bracketed(monkeypatch):
     """Let LASA find edges by brackets in small models too."""
-    monkeypatch.setattr(lasa_survey, "SAMPLE_FROM", 64)
-    monkeypatch.setattr(lasa_survey, "SAMPLE_LEAST", 32)
+    monkeypatch.setattr(lasa_thresholds, "SAMPLE_FROM", 64)
+    monkeypatch.setattr(lasa_thresholds, "SAMPLE_LEAST", 32)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -167,9 +168,3 @@ def test_squares_stay_within_float64_where_the_sample_shows_nothing_of_the_large
     layers, sizes = [("a", 1000), ("b", 1000)], [1000, 1000]
     scaled = X / np.abs(X).max()
     assert_close(rules.LASA(0.4)(X, layers=layers) / np.abs(X).max(), ref.lasa(scaled, sizes, 0.4, 2.0, 1.0), scaled)
-
-
-def test_all_loops_can_be_compiled_beforehand():
-    kernels.warm_up()
-    loops = [getattr(kernels, name) for name in kernels.__all__]
-    assert all(loop.signatures for loop in loops if hasattr(loop, "signatures"))

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from flwr_robust import rules
-from flwr_robust.deviation import deviation, measure_with
-from flwr_robust.updates import DenseUpdates
+from flwr_robust.engine.updates import Updates
+from flwr_robust.rules.theory import deviation, measure_with
 
 HONEST = [0, 2, 3, 5]
 
 
 def measured(X, aggregate, honest=HONEST):
-    return deviation(measure_with(DenseUpdates(X), aggregate), honest)
+    return deviation(measure_with(Updates.of_rows(X), aggregate), honest)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])

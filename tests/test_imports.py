@@ -9,8 +9,8 @@ import sys
 import pytest
 
 # Modules that are there for torch, and imported where somebody gives a tensor or a device.
-NEED_TORCH = {"flwr_robust.kernels.tensors", "flwr_robust.torch_device"}
-LAZY = {"numba", "scipy", "sklearn"}
+NEED_TORCH = {"flwr_robust.engine.torch_device"}
+LAZY = {"sklearn"}
 EXTRAS = ["datasets", "flwr_datasets", "matplotlib", "pandas", "ray", "torch", "torchvision"]
 
 WALK = """

@@ -28,7 +28,7 @@ from flwr_robust import (
     TrimmedMean,
     rules,
 )
-from flwr_robust.suspicion import Suspicion, places_to_spare
+from flwr_robust.record.suspicion import Suspicion, places_to_spare
 from tests.messages import FakeGrid, error, record, reply, trainer, values
 
 START = record({"w": np.zeros(4, np.float32)})
@@ -131,7 +131,6 @@ def hostile(bad, step=lambda node: np.float32(node % 7)):
 
 def asked(strategy, grid, current=1):
     messages = list(strategy.configure_train(current, START, ConfigRecord(), grid))
-    strategy.gate.sent("train", messages, START)
     return [message.metadata.dst_node_id for message in messages]
 
 
@@ -177,14 +176,14 @@ def test_wrappers_take_the_options_too_and_inherit_the_others(tmp_path):
         NNM(inner, report_path=path),
         StaticClipping(Bucketing(flower.FedAvg(), s=1, suspicion=0.5, exclude_after=0.7), max_norm=9, report_path=path),
     ):
-        assert repr(strategy.gate.suspicion) == "Suspicion(decay=0.5, exclude_after=0.7)"
+        assert repr(strategy.record.suspicion) == "Suspicion(decay=0.5, exclude_after=0.7)"
         strategy.aggregate_train(1, [reply(i, {"w": np.zeros(4, np.float32)}) for i in range(3)] + [error(3)])
         assert strategy.suspicions[3] == 0.5
         strategy.reset()
         assert strategy.suspicions == {}
     assert len(path.read_text().splitlines()) == 2
-    assert ARC(inner, suspicion=0.25).gate.suspicion.decay == 0.25
-    assert ARC(inner, suspicion=None, exclude_after=None).gate.suspicion is None
+    assert ARC(inner, suspicion=0.25).record.suspicion.decay == 0.25
+    assert ARC(inner, suspicion=None, exclude_after=None).record.suspicion is None
     with pytest.raises(ValueError, match="ARC was given suspicion = 2"):
         ARC(flower.FedAvg(), num_malicious_nodes=1, suspicion=2)
 
@@ -210,20 +209,20 @@ def test_off_by_default():
 def test_at_most_f_are_excluded_the_most_suspicious_first():
     strategy = Median(num_malicious_nodes=2, suspicion=0.5, exclude_after=0.1)
     grid = FakeGrid([1, 2, 3, 4, 5, 6], lambda *_: None)
-    strategy.gate.suspicion.values = {1: 0.5, 2: 0.9, 3: 0.5, 4: 0.05, 99: 1.0}
+    strategy.record.suspicion.values = {1: 0.5, 2: 0.9, 3: 0.5, 4: 0.05, 99: 1.0}
     strategy.min_train_nodes = 6
     assert sorted(asked(strategy, grid)) == [3, 4, 5, 6]
     fraction = Median(num_malicious_nodes=0.2, suspicion=0.5, exclude_after=0.1)
-    fraction.gate.suspicion.values = {1: 0.5, 2: 0.9}
+    fraction.record.suspicion.values = {1: 0.5, 2: 0.9}
     assert sorted(asked(fraction, grid)) == [1, 3, 4, 5, 6]
     nobody = Median(suspicion=0.5, exclude_after=0.1)
-    nobody.gate.suspicion.values = {1: 0.5, 2: 0.9}
+    nobody.record.suspicion.values = {1: 0.5, 2: 0.9}
     assert sorted(asked(nobody, grid)) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_rule_keeps_the_replies_that_it_needs():
     strategy = TrimmedMean(num_malicious_nodes=2, suspicion=0.5, exclude_after=0.1)
-    strategy.gate.suspicion.values = {1: 0.9, 2: 0.8}
+    strategy.record.suspicion.values = {1: 0.9, 2: 0.8}
     assert len(asked(strategy, FakeGrid([1, 2, 3, 4, 5], lambda *_: None))) == 5
     assert sorted(asked(strategy, FakeGrid([1, 2, 3, 4, 5, 6], lambda *_: None))) == [2, 3, 4, 5, 6]
 
@@ -231,7 +230,7 @@ def test_a_rule_keeps_the_replies_that_it_needs():
 def test_others_take_the_places_of_excluded_nodes_uniformly():
     random.seed(4)
     strategy = Median(num_malicious_nodes=2, suspicion=0.5, exclude_after=0.1, fraction_train=0.5)
-    strategy.gate.suspicion.values = {1: 0.9, 2: 0.8}
+    strategy.record.suspicion.values = {1: 0.9, 2: 0.8}
     grid = FakeGrid(list(range(1, 9)), lambda *_: None)
     drawn = [asked(strategy, grid, current) for current in range(1, 1201)]
     assert all(len(nodes) == len(set(nodes)) == 4 for nodes in drawn)
@@ -244,7 +243,7 @@ def test_others_take_the_places_of_excluded_nodes_uniformly():
 
 def test_a_node_that_was_not_asked_keeps_its_value():
     strategy = Median(num_malicious_nodes=1, suspicion=0.5)
-    strategy.gate.suspicion.values = {7: 0.4}
+    strategy.record.suspicion.values = {7: 0.4}
     asked(strategy, FakeGrid([1, 2, 3], lambda *_: None))
     replies = [reply(i, {"w": np.zeros(4, np.float32)}) for i in (1, 2)]
     strategy.aggregate_train(1, [*replies, error(3), error(7), reply(8, {"w": np.zeros(4, np.float32)})])
@@ -299,7 +298,7 @@ def test_a_resumed_run_excludes_whom_an_unbroken_one_excludes(make):
 
 def test_wrappers_start_with_an_empty_record_of_their_own():
     inner = TrimmedMean(num_malicious_nodes=1, suspicion=0.5, exclude_after=0.7)
-    inner.gate.suspicion.values = {1: 0.9}
+    inner.record.suspicion.values = {1: 0.9}
     wrapped = ARC(inner)
     assert wrapped.suspicions == {}
     wrapped.aggregate_train(1, [reply(i, {"w": np.zeros(4, np.float32)}) for i in range(3)] + [error(3)])

@@ -15,7 +15,7 @@ from clients.attacks.sight import Rule, Sight
 
 if TYPE_CHECKING:
     from flwr_robust import rules
-    from flwr_robust.whatif import Outcomes
+    from flwr_robust.rules.whatif import Outcomes
 
 # NNM and ARC search "a predefined range"; they do not print it.
 FACTORS: tuple[float, ...] = tuple(0.25 * step for step in range(41))
@@ -92,7 +92,7 @@ def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule:
     """
     # Imported here: attacks that need no rule do without Flower.
     from flwr_robust import rules
-    from flwr_robust.whatif import can_plan
+    from flwr_robust.rules.whatif import can_plan
 
     chain, options = bare(rule)
     if isinstance(chain, rules.Rule) and can_plan(chain):
@@ -116,15 +116,15 @@ def _planned(
     sight: Sight, direction: Vector, factors: Sequence[float], rule: rules.Rule, start: float, layers: Any
 ) -> tuple[Outcomes, str]:
     """Outcomes of a chain of ours: all factors in two passes over the known updates and the direction."""
-    from flwr_robust.updates import RowUpdates
-    from flwr_robust.whatif import Outcomes, outcomes
+    from flwr_robust.engine.updates import Updates
+    from flwr_robust.rules.whatif import Outcomes, outcomes
 
     known = len(sight.known)
     mean = np.append(np.full(known, 1.0 / known), 0.0)
     shift = np.append(np.zeros(known), 1.0)
     honest = np.vstack([np.eye(len(sight.honest), known + 1), np.tile(mean, (sight.unseen, 1))])
     mixes = [np.vstack([honest, np.tile(start * mean + tau * shift, (sight.f, 1))]) for tau in factors]
-    points = RowUpdates([*sight.known, direction], layers)
+    points = Updates.of_rows([*sight.known, direction], layers)
     try:
         return outcomes(rule, points, mixes, mean), "there are no factors to try"
     except ValueError as error:
@@ -133,7 +133,7 @@ def _planned(
 
 def _tried(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule, start: float) -> tuple[Outcomes, str]:
     """Outcomes of any callable, one call for each factor."""
-    from flwr_robust.whatif import Outcomes
+    from flwr_robust.rules.whatif import Outcomes
 
     honest, mean = sight.honest, sight.mean
     rows = np.empty((sight.num_honest + sight.f, honest.shape[1]), dtype=honest.dtype)

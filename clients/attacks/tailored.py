@@ -173,13 +173,13 @@ def _pool_of(rule: Rule, n: int) -> Sequence[Rule]:
 def _sorted_by_cost(pool: Sequence[Rule]) -> tuple[list[Rule], list[Rule]]:
     """Part rules that answer for all factors in two passes from those that need passes for each."""
     from flwr_robust import rules
-    from flwr_robust.whatif import can_plan
+    from flwr_robust.rules.whatif import can_plan
 
     at_once: list[Rule] = []
     one_by_one: list[Rule] = []
     for rule in pool:
         chain, _ = bare(rule)
-        planned = isinstance(chain, rules.Rule) and can_plan(chain) and getattr(chain.last, "norm_order", 2) == 2
+        planned = isinstance(chain, rules.Rule) and can_plan(chain) and getattr(chain.last, "p", 2) == 2
         (at_once if planned else one_by_one).append(rule)
     return at_once, one_by_one
 

@@ -34,11 +34,11 @@ Derive from [`CoordinateRule`][flwr_robust.rules.CoordinateRule], [`LinearRule`]
 
 ::: flwr_robust.rules.base.Stage
 
-::: flwr_robust.rules.base.Needs
+::: flwr_robust.engine.geometry.Needs
 
-::: flwr_robust.rules.base.Trace
+::: flwr_robust.rules.run.Trace
 
-::: flwr_robust.rules.base.GaveUpError
+::: flwr_robust.rules.run.GaveUpError
 """
 
 

@@ -15,7 +15,8 @@ from flwr.common import EvaluateRes, FitRes, Parameters
 from flwr.server.client_proxy import ClientProxy
 from flwr.supercore import log
 
-from flwr_robust.replies import NUMPY_STYPE, Layout, Questions, metadata_by_hand, read_header
+from flwr_robust.messages.arrays import NUMPY_STYPE, Layout, read_header
+from flwr_robust.messages.replies import Questions, metadata_by_hand
 
 Result = tuple[ClientProxy, FitRes] | tuple[ClientProxy, EvaluateRes]
 Failure = Result | BaseException
@@ -92,10 +93,9 @@ def answers(
         Layout of the model that was sent.
     """
     made = [_answer(kind, client, result, layout) for client, result in results]
-    told = [failure for failure in failures if isinstance(failure, tuple)]
     made += [
         _error(kind, node_number(client), f"{result.status.code.name}: {result.status.message}")
-        for client, result in told
+        for client, result in (failure for failure in failures if isinstance(failure, tuple))
     ]
     anonymous = [failure for failure in failures if isinstance(failure, BaseException)]
     answered = {message.metadata.src_node_id for message in made}

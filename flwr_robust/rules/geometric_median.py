@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from flwr_robust.geometry import Geometry, Matrix
-from flwr_robust.rows import Rows
-from flwr_robust.rules.base import LinearRule, Needs, Weights
-from flwr_robust.rules.checks import check_norm_order, check_positive
-from flwr_robust.rules.coordinatewise import Median
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.engine.geometry import Geometry, Matrix, Needs, Weights
+from flwr_robust.engine.passes import Rows
+from flwr_robust.rules.base import LinearRule
+from flwr_robust.rules.checks import norm_order, number, whole_number
 from flwr_robust.rules.lp_median import lp_median
-from flwr_robust.updates import FloatArray
+from flwr_robust.rules.median import Median
 
 # Weights of a point near the rows add up to little more than one, in absolute terms.
 FAR = 100.0
@@ -58,15 +56,14 @@ class GeometricMedian(LinearRule):
 
     def __init__(self, tol: float = 1e-6, max_iterations: int = 100, p: float = 2) -> None:
         super().__init__()
-        self.tol = check_positive(tol, "tol", "GeometricMedian")
-        self.max_iterations = check_positive(max_iterations, "max_iterations", "GeometricMedian", whole=True)
-        self.p = check_norm_order(p, "GeometricMedian")
+        self.tol = number(tol, "tol", "GeometricMedian", above=0)
+        self.max_iterations: int = whole_number(max_iterations, "max_iterations", "GeometricMedian")
+        self.p = norm_order(p, "GeometricMedian")
         if self.p == float("inf"):
             raise ValueError("GeometricMedian was given p = inf; give a finite order of at least 1.")
 
     @property
     def planned(self) -> bool:  # type: ignore[override]
-        """See `LinearRule.planned`: other norms than the Euclidean take steps over the data."""
         return self.p == 2
 
     @property
@@ -74,8 +71,10 @@ class GeometricMedian(LinearRule):
         """Distances; for p = 1 each coordinate is on its own."""
         return Needs.NOTHING if self.p == 1 else Needs.DISTANCES
 
+    def kappa(self, n: int, f: int) -> float | None:
+        return 4 * (1 + f / (n - 2 * f)) ** 2 if self.p in (1, 2) else None  # NNM, Propositions 4 and 5
+
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         if self.p == 2:
             return super().aggregate(rows, f)
         if self.p == 1:
@@ -84,13 +83,7 @@ class GeometricMedian(LinearRule):
         rows.weights = None
         return lp_median(rows, start, self.p, self.tol, self.max_iterations)
 
-    def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
-        defaults = {"tol": 1e-6, "max_iterations": 100, "p": 2.0}
-        return {key: getattr(self, key) for key, value in defaults.items() if getattr(self, key) != value}
-
     def weights(self, rows: Geometry, f: int) -> Weights:
-        """See `LinearRule.weights`."""
         return median_weights(rows.squared_distances, rows.inner, self.tol, self.max_iterations)
 
 

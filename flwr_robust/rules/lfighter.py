@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.geometry import Matrix
-from flwr_robust.passes import BlockReader, add_up
-from flwr_robust.rows import Rows
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.engine.geometry import Matrix
+from flwr_robust.engine.passes import BlockReader, Rows, add_up
+from flwr_robust.engine.updates import Layer, Updates, pieces
 from flwr_robust.rules.base import Rule
-from flwr_robust.updates import FloatArray, Layer, Updates, pieces
 
 
 class LFighter(Rule):
@@ -56,16 +56,10 @@ class LFighter(Rule):
             raise ValueError(f"LFighter was given output_layer = {output_layer!r}; give the name of a layer.")
         self.output_layer = output_layer
 
-    def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
-        return {} if self.output_layer is None else {"output_layer": self.output_layer}
-
-    def check_layers(self, layers: Sequence[Layer]) -> None:
-        """See `Rule.check_layers`."""
+    def require_layers(self, layers: Sequence[Layer]) -> None:
         self._output(layers)
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         layer = self._output(rows.layers)
         kept = _kept_cluster(self._two_classes(rows, layer), min(2, layer.shape[0]) * layer.shape[1])
         return rows.combine(kept / kept.sum())
@@ -109,7 +103,6 @@ class _ClassNorms(BlockReader):
         self.class_squares = np.zeros((count, len(parts)))
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
-        """See `BlockReader.use`."""
         for place, first, last, at in pieces(self.parts, start, stop):
             part = block[:, at : at + last - first].astype(np.float64)
             self.class_squares[:, place] += np.einsum("ij,ij->i", part, part)
@@ -121,7 +114,6 @@ class _PartGram(BlockReader):
         self.gram = np.zeros((count, count))
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
-        """See `BlockReader.use`."""
         self.gram += block @ block.T
 
 
@@ -145,6 +137,7 @@ def _kept_cluster(inner: Matrix, features: int) -> NDArray[np.bool_]:
 
 def _two_clusters(inner: Matrix, features: int) -> NDArray[np.int64]:
     """Labels of KMeans on points with these inner products; one label where they agree."""
+    # A second's import, which users of other rules are spared.
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 

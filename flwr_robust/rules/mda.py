@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.geometry import Geometry, Matrix
-from flwr_robust.rules.base import GaveUpError, LinearRule, Needs, Weights
-from flwr_robust.rules.ties import TIE
+from flwr_robust.engine.geometry import TIE, Geometry, Matrix, Needs, Weights
+from flwr_robust.rules.base import LinearRule
+from flwr_robust.rules.run import GaveUpError
 
 # Branchings after which the search is given up: about ten seconds.
 LIMIT = 400_000
@@ -49,9 +49,8 @@ class MDA(LinearRule):
     cost = "2, and a search among n rows"
 
     def weights(self, rows: Geometry, f: int) -> Weights:
-        """See `LinearRule.weights`."""
         chosen = least_diameter(rows.squared_distances, f)
-        weights = np.zeros(rows.rows)
+        weights = np.zeros(rows.count)
         weights[chosen] = 1.0 / len(chosen)
         return weights
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import flwr_robust
 from flwr_robust import rules
-from flwr_robust.rules.base import GaveUpError, Rule
+from flwr_robust.rules import GaveUpError, Rule
 from simulations.bench.messages import Problem
 
 STRATEGY, MATRIX, FLOWER, BYZFL = "strategy", "matrix", "flower", "byzfl"
@@ -176,7 +176,7 @@ def _matrix(name: str, problem: Problem) -> Callable[[], Thunk]:
 
 def _check(rule: Rule, n: int) -> None:
     try:
-        rule.check(n)
+        rule.require_rows(n)
     except ValueError as error:
         raise SkippedError(str(error)) from error
 

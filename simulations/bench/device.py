@@ -18,7 +18,7 @@ class Copies:
     Parameters
     ----------
     name : str
-        Of a torch device, as `flwr_robust.devices.choose_device` has it.
+        Of a torch device, as `flwr_robust.engine.choose.device_for` has it.
     total : int
         Bytes of all replies.
     """

@@ -7,9 +7,9 @@ import copy
 import numpy as np
 
 from flwr_robust import rules
-from flwr_robust.devices import choose_device
-from flwr_robust.engine import aggregate
-from flwr_robust.updates import DenseUpdates
+from flwr_robust.engine.choose import device_for
+from flwr_robust.engine.updates import Updates
+from flwr_robust.rules.run import run
 from tests.rules.data import assert_close, matrix
 
 # Blocks are at least 64 columns wide: these make several.
@@ -42,7 +42,7 @@ def kinds(spec):
 
 def on(device, updates):
     """Have the updates worked on there; None is by compiled loops."""
-    updates.device = choose_device(device, "a test")
+    updates.device = device_for(device, "a test")
     return updates
 
 
@@ -64,6 +64,6 @@ def compare(rule, device, kind, dtype):
     for seed in range(2 if rule.last.name in ("centered-clipping", "sparsefed") else 1):
         X = matrix(kind, N, D, seed=seed, dtype=dtype)
         before = X.copy()
-        found = aggregate(rule, on(device, DenseUpdates(X, LAYERS)), threads=2)
-        assert_same(found, aggregate(twin, DenseUpdates(X, LAYERS), threads=2), X)
+        found = run(rule, on(device, Updates.of_rows(X, LAYERS)), threads=2)
+        assert_same(found, run(twin, Updates.of_rows(X, LAYERS), threads=2), X)
         np.testing.assert_array_equal(X, before)

@@ -7,8 +7,8 @@ import pytest
 
 import flwr_robust
 from flwr_robust import rules
-from flwr_robust.engine import aggregate
-from flwr_robust.updates import DenseUpdates
+from flwr_robust.engine.updates import Updates
+from flwr_robust.rules.run import run
 from tests.devices.cases import LAYERS, LP_RULES, SPECS, D, F, N, assert_same, compare, kinds, make, on
 from tests.devices.test_strategies import replies_to
 from tests.messages import values
@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 if not torch.cuda.is_available():
     pytest.skip("no CUDA device is here: the same code is tested on torch's CPU", allow_module_level=True)
 
-from flwr_robust import torch_device  # noqa: E402 - needs torch
+from flwr_robust.engine import torch_device  # noqa: E402 - needs torch
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -57,15 +57,15 @@ def test_a_tensor_that_is_still_being_made():
 def test_a_gpu_holds_few_blocks(spec):
     n, d = 16, 4_000_000
     X = np.random.default_rng(13).standard_normal((n, d), dtype=np.float32)
-    aggregate(make(spec), on("cuda", DenseUpdates(X[:, :1000])))  # libraries take memory of their own
+    run(make(spec), on("cuda", Updates.of_rows(X[:, :1000])))  # libraries take memory of their own
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    found = aggregate(make(spec), on("cuda", DenseUpdates(X)))
+    found = run(make(spec), on("cuda", Updates.of_rows(X)))
     peak = torch.cuda.max_memory_allocated() - before
     # A float32 block, its float64 copy, sorted values with their places, and what comes of them.
     assert peak <= torch_device.RESIDENT * 6 * torch_device.BLOCK_BYTES
     assert peak < X.nbytes
-    assert_same(found, aggregate(make(spec), DenseUpdates(X)), X)
+    assert_same(found, run(make(spec), Updates.of_rows(X)), X)
 
 
 def test_strategies_on_a_gpu():

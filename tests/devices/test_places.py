@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from flwr_robust import parallel, rules
-from flwr_robust.devices import choose_device
-from flwr_robust.engine import aggregate
-from flwr_robust.updates import DenseUpdates
+from flwr_robust import rules
+from flwr_robust.engine import cpu as parallel
+from flwr_robust.engine.choose import device_for
+from flwr_robust.engine.updates import Updates
+from flwr_robust.rules.run import run
 from tests.devices.cases import LAYERS, SPECS, D, N, assert_same, make, on
 from tests.rules import references as ref
 from tests.rules.data import assert_close, matrix
@@ -25,7 +26,7 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402 - needs torch
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from flwr_robust import torch_device  # noqa: E402
+from flwr_robust.engine import torch_device  # noqa: E402
 
 # What there may be of a block, in multiples of its size as float64: itself, its float64 copy, the mixed block, sorted
 # values with their places, and one of what comes between.
@@ -106,23 +107,23 @@ def memory(monkeypatch):
 def test_few_blocks_are_on_the_device_at_a_time(spec, memory, monkeypatch):
     X, width = matrix("normal", N, D, seed=9), 84
     monkeypatch.setattr(parallel, "block_width", lambda *_: width)
-    found = aggregate(make(spec), on("cpu", DenseUpdates(X, LAYERS)), threads=8)
+    found = run(make(spec), on("cpu", Updates.of_rows(X, LAYERS)), threads=8)
     # Several at a time, of the 12 that each pass there takes; LASA's own passes take none.
     assert memory.given in ((0,) if spec in ("lasa", "bucketing+lasa") else (12, 24, 36))
     assert min(2, memory.given) <= memory.most_blocks <= torch_device.RESIDENT
     assert memory.peak <= torch_device.RESIDENT * COPIES * N * width * 8
     assert memory.blocks == 0
     assert not memory.sizes
-    assert_same(found, aggregate(make(spec), DenseUpdates(X, LAYERS), threads=8), X)
+    assert_same(found, run(make(spec), Updates.of_rows(X, LAYERS), threads=8), X)
 
 
 def test_a_place_is_given_back_after_an_error():
-    device = choose_device("cpu", "a test")
+    device = device_for("cpu", "a test")
     for _ in range(2 * torch_device.RESIDENT):
         with pytest.raises(ZeroDivisionError), device.place():
             raise ZeroDivisionError
     X = matrix("normal", N, D, seed=10)
-    assert_close(aggregate(rules.Mean(), on("cpu", DenseUpdates(X))).vector, ref.mean(X), X)
+    assert_close(run(rules.Mean(), on("cpu", Updates.of_rows(X))).vector, ref.mean(X), X)
 
 
 # ---------------------------------------------------------------- CUDA's streams, faked
@@ -165,7 +166,7 @@ def faked(monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
     monkeypatch.setattr(torch, "empty", make_empty)
     torch_device.torch_device.cache_clear()
-    device = choose_device("cuda", "a test")
+    device = device_for("cuda", "a test")
     device.torch = torch.device("cpu")
     yield device, streams, pinned
     torch_device.torch_device.cache_clear()
@@ -174,12 +175,12 @@ def faked(monkeypatch):
 def test_every_block_has_a_stream_and_waits_for_it(faked):
     device, streams, pinned = faked
     assert (device.name, device.is_cuda, len(streams)) == ("cuda:1", True, torch_device.RESIDENT)
-    assert choose_device("cuda:1", "a test") is device
+    assert device_for("cuda:1", "a test") is device
     X = matrix("normal", N, D, seed=11)
-    updates = DenseUpdates(X, LAYERS)
+    updates = Updates.of_rows(X, LAYERS)
     updates.device = device
-    found = aggregate(make("arc+nnm+trimmed-mean"), updates, threads=4)
-    assert_same(found, aggregate(make("arc+nnm+trimmed-mean"), DenseUpdates(X, LAYERS)), X)
+    found = run(make("arc+nnm+trimmed-mean"), updates, threads=4)
+    assert_same(found, run(make("arc+nnm+trimmed-mean"), Updates.of_rows(X, LAYERS)), X)
     # Two passes, in blocks of the least width.
     assert sum(stream.blocks for stream in streams) == 2 * -(-D // parallel.MIN_WIDTH)
     assert all(stream.waits == stream.blocks and not stream.pending for stream in streams)

@@ -10,10 +10,12 @@ import copy
 import numpy as np
 import pytest
 
-from flwr_robust import parallel, rules
-from flwr_robust.engine import aggregate
-from flwr_robust.passes import NonFiniteRowsError, measure, mix_rows
-from flwr_robust.updates import DenseUpdates, ReplyUpdates, StackedUpdates, TorchUpdates, make_layers
+from flwr_robust import rules
+from flwr_robust.engine import cpu as parallel
+from flwr_robust.engine.passes import NonFiniteRowsError, measure, mix_rows
+from flwr_robust.engine.torch_device import TensorUpdates
+from flwr_robust.engine.updates import Updates, make_layers
+from flwr_robust.rules.run import run
 from tests.devices.cases import LAYERS, LP_RULES, SPECS, D, F, N, assert_same, compare, kinds, make, on
 from tests.rules import references as ref
 from tests.rules.data import assert_close, matrix
@@ -40,7 +42,7 @@ def test_other_norms_too(rule):
 @pytest.mark.parametrize("rule", [rules.Krum(F), rules.chain(rules.ARC(F), rules.MultiKrum(F))], ids=repr)
 def test_float64_at_the_ends_of_its_range(rule, scale):
     X = matrix("normal", N, D, seed=1, dtype=np.float64)
-    found = aggregate(rule, on("cpu", DenseUpdates(X * scale)))
+    found = run(rule, on("cpu", Updates.of_rows(X * scale)))
     # Close to the smallest float64, values have few digits.
     assert_close(found.vector / scale, rule(X), X, 1e-10 if scale > 1e-300 else 1e-5)
 
@@ -51,13 +53,13 @@ def test_rows_that_are_not_finite_are_named(rule, bad):
     X = matrix("normal", N, D, seed=2)
     X[[3, 7], 400] = bad
     with pytest.raises(NonFiniteRowsError) as caught:
-        aggregate(rule, on("cpu", DenseUpdates(X)))
+        run(rule, on("cpu", Updates.of_rows(X)))
     assert caught.value.rows == [3, 7]
 
 
 def test_distances_of_rows_that_nearly_agree():
     X = matrix("near", N, D, seed=3)
-    geometry, passes = measure(on("cpu", DenseUpdates(X)), threads=2)
+    geometry, passes = measure(on("cpu", Updates.of_rows(X)), threads=2)
     assert passes == 2
     distances = np.sqrt(geometry.first(N).squared_distances)
     np.testing.assert_allclose(distances, ref.distances(X), rtol=1e-6)
@@ -67,14 +69,14 @@ def test_distances_of_rows_that_nearly_agree():
 def test_block_size_and_threads_change_nothing_but_rounding(rule, monkeypatch):
     X = matrix("normal", N, D, seed=14)
 
-    def run(device, width, threads):
+    def run_on(device, width, threads):
         monkeypatch.setattr(parallel, "block_width", lambda *_: width)
-        return aggregate(copy.deepcopy(rule), on(device, DenseUpdates(X, LAYERS)), threads)
+        return run(copy.deepcopy(rule), on(device, Updates.of_rows(X, LAYERS)), threads)
 
-    expected = run(None, *WIDTHS[0])
+    expected = run_on(None, *WIDTHS[0])
     for device in (None, "cpu"):
         for width, threads in WIDTHS:
-            assert_same(run(device, width, threads), expected, X)
+            assert_same(run_on(device, width, threads), expected, X)
 
 
 # ---------------------------------------------------------------- where updates lie
@@ -89,8 +91,8 @@ def test_replies_minus_the_model(spec):
     sent = [model[layer.start : layer.stop] for layer in layers]
     rule, twin = make(spec), make(spec)
     for _ in range(2):
-        found = aggregate(rule, on("cpu", ReplyUpdates(replies, sent, layers)), threads=3)
-        assert_same(found, aggregate(twin, ReplyUpdates(replies, sent, layers), threads=3), X)
+        found = run(rule, on("cpu", Updates.of_replies(replies, sent, layers)), threads=3)
+        assert_same(found, run(twin, Updates.of_replies(replies, sent, layers), threads=3), X)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -99,20 +101,20 @@ def test_tensors_that_lie_on_the_device(spec, dtype):
     X = torch.from_numpy(matrix("integers", N, D, seed=5)).to(dtype)
     before, rule, twin = X.clone(), make(spec), make(spec)
     for _ in range(2):
-        assert_same(aggregate(rule, on("cpu", TorchUpdates(X))), aggregate(twin, TorchUpdates(X)), X.double().numpy())
+        assert_same(run(rule, on("cpu", TensorUpdates(X))), run(twin, TensorUpdates(X)), X.double().numpy())
     assert torch.equal(X, before)
 
 
 def test_what_is_remembered_joins_a_tensor_on_the_device():
     X, below = torch.ones(3, 5), [np.arange(5.0, dtype=np.float32)]
-    block = StackedUpdates(TorchUpdates(X), below).tensor_block(1, 4, torch.device("cpu"))
+    block = TensorUpdates(X).stacked(below).block(1, 4, torch.device("cpu"))
     assert block.tolist() == [[1.0] * 3] * 3 + [[1.0, 2.0, 3.0]]
 
 
 def test_mixed_rows():
     X = matrix("normal", N, D, seed=6)
     mixing = np.random.default_rng(6).standard_normal((4, N))
-    found = mix_rows(on("cpu", DenseUpdates(X)), mixing, threads=2)
+    found = mix_rows(on("cpu", Updates.of_rows(X)), mixing, threads=2)
     assert_close(found, mixing @ X.astype(np.float64), X)
 
 
@@ -125,5 +127,5 @@ def test_a_rule_that_knows_no_tensors_gets_arrays():
             np.max(block, axis=0, out=out)
 
     X = matrix("normal", N, D, seed=7)
-    found = aggregate(rules.chain(rules.ARC(F), Largest()), on("cpu", DenseUpdates(X)))
+    found = run(rules.chain(rules.ARC(F), Largest()), on("cpu", Updates.of_rows(X)))
     assert_close(found.vector, ref.arc(X, F).max(axis=0), X)

@@ -13,13 +13,13 @@ import pytest
 
 import flwr_robust
 from flwr_robust import RobustStrategy, rules
-from flwr_robust.devices import CPU
+from flwr_robust.engine.cpu import CPU
 from tests.devices.cases import F, N
 from tests.messages import reply, values
 
 torch = pytest.importorskip("torch")
 
-from flwr_robust import torch_device  # noqa: E402 - needs torch
+from flwr_robust.engine import torch_device  # noqa: E402 - needs torch
 
 
 def replies_to(model, n=N):
@@ -127,7 +127,7 @@ def test_cuda_that_is_not_there_is_refused(monkeypatch):
 
 def test_without_torch_a_device_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "flwr_robust.torch_device")
+    monkeypatch.delitem(sys.modules, "flwr_robust.engine.torch_device")
     with pytest.raises(ValueError, match=r"device = 'cuda', but torch cannot be imported .*; install torch, or leave"):
         RobustStrategy(rules.Median(), device="cuda")
     assert RobustStrategy(rules.Median()).device is CPU
@@ -135,7 +135,7 @@ def test_without_torch_a_device_is_refused(monkeypatch):
 
 def test_torch_is_imported_on_demand_alone():
     code = (
-        "import sys, numpy, flwr_robust; from flwr_robust import rules, kernels; kernels.warm_up();"
+        "import sys, numpy, flwr_robust; from flwr_robust import rules;"
         "flwr_robust.NNM(flwr_robust.Median(num_malicious_nodes=1));"
         "rules.chain(rules.NNM(1), rules.Median())(numpy.eye(5)); sys.exit('torch' in sys.modules)"
     )

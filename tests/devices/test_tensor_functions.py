@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flwr_robust import kernels
+from flwr_robust.engine import device as operations
 from tests.rules.data import KINDS, matrix
 
 torch = pytest.importorskip("torch")
 
-from flwr_robust.kernels import tensors  # noqa: E402 - needs torch
+import flwr_robust.engine.torch_device  # noqa: E402, F401 - registers the functions of tensors
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -21,10 +21,9 @@ def test_functions_of_tensors_are_those_of_arrays(rows, kind, dtype):
 
     def both(name, *arguments, shape):
         outs = np.zeros((2, *shape))
-        getattr(kernels, name)(block.copy(), *arguments, outs[0])
+        getattr(operations, name)(block.copy(), *arguments, outs[0])
         tensor = torch.from_numpy(block.copy())
-        assert kernels.of(tensor) is tensors
-        getattr(tensors, name)(tensor, *arguments, outs[1])
+        getattr(operations, name)(tensor, *arguments, outs[1])
         assert torch.equal(tensor, torch.from_numpy(block))
         np.testing.assert_allclose(np.triu(outs[1]), np.triu(outs[0]), rtol=1e-10, atol=1e-13 * np.abs(outs[0]).max())
 
@@ -41,6 +40,6 @@ def test_lp_powers_over_blocks_of_different_scale(p):
     found, expected = np.zeros((2, 2, 5, 5))
     for scale in (1e-9, 1.0, 1e7, 0.0):
         block = scale * matrix("duplicates", 5, 40, seed=8, dtype=np.float64)
-        kernels.add_lp_powers(block, p, *expected)
-        tensors.add_lp_powers(torch.from_numpy(block), p, *found)
+        operations.add_lp_powers(block, p, *expected)
+        operations.add_lp_powers(torch.from_numpy(block), p, *found)
         np.testing.assert_allclose(found, expected, rtol=1e-10)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flwr_robust import engine, rules
+from flwr_robust import rules
+from flwr_robust.engine.choose import updates_for
+from flwr_robust.rules.run import run
 from tests.rules.data import matrix
 
 RULES = [name for name, stage in rules.REGISTRY.items() if issubclass(stage, rules.Rule)]
@@ -22,7 +24,7 @@ def make(spec, f):
 
 def accepts(rule, n):
     try:
-        rule.check(n)
+        rule.require_rows(n)
     except ValueError:
         return False
     return True
@@ -87,7 +89,7 @@ def test_what_is_told_about_a_rule(name):
 @pytest.mark.parametrize("name", [name for name in rules.REGISTRY if name != "mixtailor"])
 def test_a_call_reads_the_data_as_often_as_is_told(name):
     d = 2**18  # LASA reads a small model once more, instead of a sample
-    updates = engine.as_updates(matrix("normal", 11, d, seed=4), [("fc", (4, d // 8)), ("b", d // 2)])
+    updates = updates_for(matrix("normal", 11, d, seed=4), [("fc", (4, d // 8)), ("b", d // 2)])
     behind = "" if name in RULES else "+mean"
-    passes = engine.aggregate(make(name + behind, 2), updates).passes
+    passes = run(make(name + behind, 2), updates).passes
     assert passes == int(rules.REGISTRY[name].cost[0]) + (1 if behind else 0)

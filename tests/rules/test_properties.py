@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from flwr_robust import rules
-from flwr_robust.engine import aggregate, as_updates
-from flwr_robust.updates import DenseUpdates, ReplyUpdates, make_layers
+from flwr_robust.engine.choose import updates_for
+from flwr_robust.engine.updates import Updates, make_layers
+from flwr_robust.rules.run import run
 from tests.rules.data import assert_close, matrix
 
 F = 3
@@ -117,9 +118,9 @@ def test_result_does_not_depend_on_layers_blocks_or_threads(rule):
     whole = rule(X, layers=layers)
     made = make_layers(layers, 5000)
     replies = [[row[layer.start : layer.stop] for layer in made] for row in X]
-    for updates in (DenseUpdates(X, layers), ReplyUpdates(replies, None, made)):
+    for updates in (Updates.of_rows(X, layers), Updates.of_replies(replies, None, made)):
         for threads in (1, 2, 3):
-            assert_close(aggregate(rule, updates, threads=threads).vector, whole, X, tolerance=1e-6)
+            assert_close(run(rule, updates, threads=threads).vector, whole, X, tolerance=1e-6)
 
 
 @EVERY
@@ -127,8 +128,8 @@ def test_a_model_is_subtracted(rule):
     X = matrix("normal", 11, 800, seed=6)
     model = np.random.default_rng(3).standard_normal(800).astype(np.float32)
     layers = make_layers(None, 800)
-    replies = ReplyUpdates([[row] for row in X + model], [model], layers)
-    assert_close(aggregate(rule, replies).vector, rule((X + model) - model), X, tolerance=1e-6)
+    replies = Updates.of_replies([[row] for row in X + model], [model], layers)
+    assert_close(run(rule, replies).vector, rule((X + model) - model), X, tolerance=1e-6)
 
 
 @EVERY
@@ -182,10 +183,10 @@ def test_rows_that_are_not_finite_are_named(rule, bad, dtype):
 
 
 def test_passes_over_the_data():
-    X = as_updates(matrix("normal", 17, 3000, seed=10))
+    X = updates_for(matrix("normal", 17, 3000, seed=10))
 
     def passes(rule):
-        return aggregate(rule, X).passes
+        return run(rule, X).passes
 
     assert passes(rules.Mean()) == passes(rules.Median()) == passes(rules.TrimmedMean(4)) == 1
     assert passes(rules.chain(rules.Bucketing(f=4), rules.TrimmedMean(4))) == 1

@@ -24,7 +24,7 @@ def test_arguments_reach_their_stage():
     ("spec", "args", "message"),
     [
         ("krumm", {}, "did you mean 'krum'"),
-        ("", {}, "choose from mean, median"),
+        ("", {}, "choose from bulyan, centered-clipping"),
         ("nnm", {}, "end it with a rule, as in 'nnm.trimmed-mean'"),
         ("krum+nnm", {}, "which comes last"),
         ("krum", {"s": 1}, "no stage of 'krum' takes 's'; choose from krum.f, krum.num_neighbors, krum.p"),

@@ -91,7 +91,7 @@ def test_mixtailors_default_pool_is_the_papers():
     assert {kind: kinds.count(kind) for kind in kinds} == dict.fromkeys(
         ("Median", "Krum", "GeometricMedian", "Bulyan"), 16
     )
-    assert sorted(member.norm_order for member in rule.pool if isinstance(member, rules.Krum)) == list(range(1, 17))
+    assert sorted(member.p for member in rule.pool if isinstance(member, rules.Krum)) == list(range(1, 17))
     assert rule.min_rows == 5
     X = matrix("normal", 11, 6, seed=7)
     drawn = set()
@@ -114,7 +114,7 @@ def test_mixtailor_counts_the_rows_behind_bucketing():
     # A fraction is taken of the 20 rows that come in, of which 10 reach the rule.
     pool = rules.MixTailor([rules.Median(), rules.Krum(0.25)])
     with pytest.raises(ValueError, match="n = 10 rows with f = 5"):
-        rules.chain(rules.Bucketing(s=2), pool).check(20)
+        rules.chain(rules.Bucketing(s=2), pool).require_rows(20)
 
 
 def test_mixtailor_without_a_seed_differs_between_runs():
@@ -128,10 +128,11 @@ def test_mixtailor_without_a_seed_differs_between_runs():
 
 
 def test_mixtailor_in_a_chain_says_what_it_drew():
-    from flwr_robust.engine import aggregate, as_updates
+    from flwr_robust.engine.choose import updates_for
+    from flwr_robust.rules.run import run
 
     pool = [rules.chain(rules.NNM(1), rules.Median())]
-    outcome = aggregate(rules.chain(rules.ARC(1), rules.MixTailor(pool)), as_updates(matrix("normal", 5, 8, seed=9)))
+    outcome = run(rules.chain(rules.ARC(1), rules.MixTailor(pool)), updates_for(matrix("normal", 5, 8, seed=9)))
     assert outcome.trace.drawn == ["MixTailor: chain(NNM(f=1), Median())"]
     expected = rules.chain(rules.ARC(1), rules.NNM(1), rules.Median())(matrix("normal", 5, 8, seed=9))
     assert np.array_equal(outcome.vector, expected)
@@ -168,7 +169,7 @@ def test_state_of_another_chain_is_refused(make):
 
 
 def test_rules_without_state_refuse_any():
-    with pytest.raises(ValueError, match=r"Krum\(f=1\) keeps no state, but was given \['centre'\]"):
+    with pytest.raises(ValueError, match=r"Krum\(f=1\) was given the state \['centre'\]"):
         rules.Krum(1).load_state({"centre": np.zeros(3)})
 
 
@@ -187,7 +188,7 @@ def test_state_is_never_changed_in_place():
     [
         (lambda: rules.CenteredClipping(tau=-1), "tau = -1; give a finite number above 0"),
         (lambda: rules.CenteredClipping(iterations=0), "iterations = 0; give a whole number above 0"),
-        (lambda: rules.SparseFed(k=1.2), r"k = 1.2; give a share of the coordinates in \(0, 1\]"),
+        (lambda: rules.SparseFed(k=1.2), r"k = 1.2; give a number in \(0, 1\]"),
         (lambda: rules.SparseFed(momentum=1.0), r"momentum = 1.0; give a number in \[0, 1\)"),
         (lambda: rules.MixTailor(pool=[]), "give one rule or chain or more"),
         (lambda: rules.MixTailor(pool=[rules.NNM(1)]), "give one rule or chain or more"),

@@ -44,12 +44,12 @@ def test_f_stays_behind_bucketing_while_rows_shrink():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: rules.MultiKrum(1, m=0), "m = 0; give a whole number above 0"),
-        (lambda: rules.Krum(1, num_neighbors=-2), "num_neighbors = -2; give a whole number above 0"),
+        (lambda: rules.MultiKrum(1, m=0), "m = 0; give None or a whole number above 0"),
+        (lambda: rules.Krum(1, num_neighbors=-2), "num_neighbors = -2; give None or a whole number above 0"),
         (lambda: rules.Krum(1, p=0.5), "p = 0.5; give the order of an lp norm: a number from 1 to infinity"),
         (lambda: rules.GeometricMedian(tol=0), "tol = 0; give a finite number above 0"),
         (lambda: rules.GeometricMedian(max_iterations=1.5), "max_iterations = 1.5; give a whole number above 0"),
-        (lambda: rules.Bucketing(s=0), "s = 0; give a whole number above 0"),
+        (lambda: rules.Bucketing(s=0), "s = 0; give None or a whole number above 0"),
         (lambda: rules.StaticClipping(float("inf")), "max_norm = inf; give a finite number above 0"),
         (lambda: rules.chain(), "pre-aggregations .* and then at most one rule"),
         (lambda: rules.chain(rules.Krum(1), rules.Median()), "which comes last"),

@@ -204,7 +204,7 @@ def test_signguard_looks_at_one_window_of_the_columns():
         (lambda: rules.Bulyan(1, selection="best"), "choose from krum, mean, median, geometric-median"),
         (lambda: rules.Bulyan(2)(np.ones((10, 2))), r"n = 10 rows with f = 2, but it needs n >= 4f \+ 3"),
         (lambda: rules.SignGuard(lower=2.0), "give lower <= 1 <= upper"),
-        (lambda: rules.SignGuard(fraction=1.5), r"a share of the columns in \(0, 1\]"),
+        (lambda: rules.SignGuard(fraction=1.5), r"a number in \(0, 1\]"),
         (lambda: rules.SignGuard()(np.ones((2, 2))), "needs n >= 3, so at least 3 rows"),
         (lambda: rules.DnC(1, subsample=0), "subsample = 0; give a whole number above 0"),
         (lambda: rules.DnC(1, seed=-1), "seed = -1; give None or a whole number"),

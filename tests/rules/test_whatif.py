@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from flwr_robust import rules
-from flwr_robust.engine import as_updates
-from flwr_robust.whatif import can_plan, outcomes
+from flwr_robust.engine.choose import updates_for
+from flwr_robust.rules.whatif import can_plan, outcomes
 
 F = 3
 CHAINS = [
@@ -39,7 +39,7 @@ def test_outcomes_equal_those_of_the_rows_themselves(rule):
         errors.append(np.linalg.norm(output - target))
         products.append(output @ target)
     rule.reset()
-    found = outcomes(rule, as_updates(points), mixes, mean)
+    found = outcomes(rule, updates_for(points), mixes, mean)
     assert np.allclose(found.errors, errors, rtol=1e-6, atol=1e-9)
     assert np.allclose(found.inner_products, products, rtol=1e-6, atol=1e-8)
 
@@ -53,4 +53,4 @@ def test_what_takes_steps_over_the_data_cannot_be_planned():
 
 def test_too_few_rows_are_refused():
     with pytest.raises(ValueError, match="n = 3 rows with f = 3"):
-        outcomes(rules.Krum(3), as_updates(np.ones((2, 4))), [np.ones((3, 2)) / 2], np.ones(2) / 2)
+        outcomes(rules.Krum(3), updates_for(np.ones((2, 4))), [np.ones((3, 2)) / 2], np.ones(2) / 2)

@@ -12,6 +12,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from flwr_robust import rules
+from flwr_robust.engine.passes import Rows
+from flwr_robust.rules import run
 from simulations.bench import cases, growth, limits, messages, split
 from simulations.bench.growth import GrowthBench, overlapping_rows
 from simulations.bench.measure import Bench
@@ -284,13 +286,10 @@ def test_limits_grow_with_what_a_chain_does():
 
 
 def test_the_split_leaves_flwr_robust_as_it_was():
-    from flwr_robust import engine
-    from flwr_robust.rows import Rows
-
-    before = engine.look, Rows.combine
+    before = run.measure, Rows.combine
     with split.watching():
-        assert engine.look is not before[0]
-    assert (engine.look, Rows.combine) == before
+        assert run.measure is not before[0]
+    assert (run.measure, Rows.combine) == before
 
 
 def test_parts_add_up_without_counting_twice():

@@ -108,9 +108,9 @@ def test_named_strategy_takes_all_of_fedavgs_arguments(strategy):
         (lambda: Krum(num_malicious_nodes=-1), "whole number of rows"),
         (lambda: Median(num_malicious_nodes=0.7), "whole number of rows"),
         (lambda: Median(server_learning_rate=0), "server_learning_rate = 0; give a finite number above 0"),
-        (lambda: Median(threads=0), "threads = 0; give a whole number of 1 or more, or None"),
+        (lambda: Median(threads=0), "threads = 0; give None or a whole number above 0"),
         (lambda: MultiKrum(m=2, num_nodes_to_select=3), "two names of one number"),
-        (lambda: MultiKrum(num_nodes_to_select=0), "m = 0; give a whole number above 0"),
+        (lambda: MultiKrum(num_nodes_to_select=0), "m = 0; give None or a whole number above 0"),
     ],
 )
 def test_wrong_arguments(make, message):

@@ -1,0 +1,1 @@
+"""What happened to each node, and how often it was left out."""
