@@ -10,11 +10,11 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from clients.attacks.base import Attack
-from clients.attacks.sight import Rule
-from clients.collusion import Collusion, Instruction, instructions_of
-from clients.roles import Roles
-from clients.wire import is_train
+from .attacks.base import Attack
+from .attacks.sight import Rule
+from .collusion import Collusion, Instruction, instructions_of
+from .roles import Roles
+from .wire import is_train
 
 if TYPE_CHECKING:
     from flwr.proto.node_pb2 import NodeInfo

@@ -14,12 +14,12 @@ import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.common.logger import log
 
-from clients.attacks.base import Attack
-from clients.attacks.faults import Malformed
-from clients.attacks.moments import Matrix, column_means
-from clients.attacks.search import SearchError
-from clients.attacks.sight import Rule
-from clients.wire import SentModel, UnusableReplyError, Vector, replace_arrays
+from .attacks.base import Attack
+from .attacks.faults import Malformed
+from .attacks.moments import Matrix, column_means
+from .attacks.search import SearchError
+from .attacks.sight import Rule
+from .wire import SentModel, UnusableReplyError, Vector, replace_arrays
 
 
 @dataclass(frozen=True)

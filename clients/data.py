@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from clients.attacks.labels import LabelPoison
+from .attacks.labels import LabelPoison
 
 Labels = TypeVar("Labels")
 Scores = Callable[[Any], Any]

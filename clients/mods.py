@@ -19,10 +19,10 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
-from clients import attacks
-from clients.attacks.faults import Malformed
-from clients.data import poison
-from clients.wire import SentModel, UnusableReplyError, Vector, is_running_statistic, is_train, replace_arrays
+from . import attacks
+from .attacks.faults import Malformed
+from .data import poison
+from .wire import SentModel, UnusableReplyError, Vector, is_running_statistic, is_train, replace_arrays
 
 Parameters = list[NDArray[Any]]
 FitResult = tuple[Parameters, int, dict[str, Any]]

@@ -10,7 +10,7 @@ import numpy as np
 from flwr.app import Context
 from flwr.client import Client, NumPyClient
 
-from clients.mods import ClientMod, FitResult, Parameters, node_number
+from .mods import ClientMod, FitResult, Parameters, node_number
 
 ROUND_KEYS = ("server_round", "server-round", "current_round", "round")
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.moments import Matrix
-from clients.attacks.sight import Rule, Sight
+from .moments import Matrix
+from .sight import Rule, Sight
 
 Knowledge = Literal["own", "honest", "rule", "data"]
 Rows = TypeVar("Rows")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack
-from clients.attacks.moments import Matrix, column_means
-from clients.attacks.shifts import Lie
-from clients.attacks.sight import Sight, repeat
+from .base import Attack
+from .moments import Matrix, column_means
+from .shifts import Lie
+from .sight import Sight, repeat
 
 PAPERS_BASE = Lie(0.5)
 

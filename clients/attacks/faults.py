@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack, check_number
-from clients.attacks.moments import Matrix
-from clients.attacks.noise import Drawing
-from clients.attacks.sight import Sight
+from .base import Attack, check_number
+from .moments import Matrix
+from .noise import Drawing
+from .sight import Sight
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack, is_number
-from clients.attacks.draws import check_seed
-from clients.attacks.moments import Matrix
-from clients.attacks.sight import Sight
+from .base import Attack, is_number
+from .draws import check_seed
+from .moments import Matrix
+from .sight import Sight
 
 Labels = TypeVar("Labels")
 

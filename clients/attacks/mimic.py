@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack
-from clients.attacks.moments import Matrix, Vector, column_blocks, column_means, inner_products
-from clients.attacks.sight import Sight
+from .base import Attack
+from .moments import Matrix, Vector, column_blocks, column_means, inner_products
+from .sight import Sight
 
 
 class ScatterTracker:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack, check_number
-from clients.attacks.draws import Draws
-from clients.attacks.moments import Matrix
-from clients.attacks.sight import Sight
+from .base import Attack, check_number
+from .draws import Draws
+from .moments import Matrix
+from .sight import Sight
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clients.attacks.base import Attack, check_count
-from clients.attacks.moments import Matrix, Vector, column_blocks, inner_products
-from clients.attacks.search import try_factors
-from clients.attacks.sight import Sight, repeat
+from flwr_robust import rules
+
+from .base import Attack, check_count
+from .moments import Matrix, Vector, column_blocks, inner_products
+from .search import try_factors
+from .sight import Sight, repeat
 
 DIRECTIONS: dict[str, str] = {
     "unit": "minus the mean, at length 1",
@@ -197,8 +199,6 @@ class TailoredTrimmedMean(Perturbation):
 
     def gamma(self, sight: Sight, direction: Vector) -> float:
         """Return the factor that does most damage: by doubling, then in smaller steps around the best."""
-        from flwr_robust import rules
-
         rule = rules.TrimmedMean(f=sight.f if self.f is None else int(self.f))
         end = _saturation(sight, direction)
         coarse = [0.0, *(end * 2.0 ** (step / 2) for step in range(-40, 1))]

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
-from clients.attacks.base import Attack
-from clients.attacks.byzmean import ByzMean
-from clients.attacks.faults import Garbage, NonFinite, Scaled, Silent, WrongShape
-from clients.attacks.labels import DynamicLabelFlip, LabelFlip
-from clients.attacks.mimic import Mimic
-from clients.attacks.noise import Noise, Random
-from clients.attacks.perturbations import MinMax, MinSum, TailoredTrimmedMean
-from clients.attacks.shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
-from clients.attacks.tailored import PoolAttack, RandomEpsilon, Tailored
+from .base import Attack
+from .byzmean import ByzMean
+from .faults import Garbage, NonFinite, Scaled, Silent, WrongShape
+from .labels import DynamicLabelFlip, LabelFlip
+from .mimic import Mimic
+from .noise import Noise, Random
+from .perturbations import MinMax, MinSum, TailoredTrimmedMean
+from .shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
+from .tailored import PoolAttack, RandomEpsilon, Tailored
 
 REGISTRY: dict[str, type[Attack]] = {
     "alie": ALittleIsEnough,

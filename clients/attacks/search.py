@@ -6,16 +6,16 @@ import copy
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from clients.attacks.moments import Matrix, Vector
-from clients.attacks.sight import Rule, Sight
+from flwr_robust import rules
+from flwr_robust.engine.updates import Updates
+from flwr_robust.rules.whatif import Outcomes, can_plan, outcomes
 
-if TYPE_CHECKING:
-    from flwr_robust import rules
-    from flwr_robust.rules.whatif import Outcomes
+from .moments import Matrix, Vector
+from .sight import Rule, Sight
 
 # NNM and ARC search "a predefined range"; they do not print it.
 FACTORS: tuple[float, ...] = tuple(0.25 * step for step in range(41))
@@ -90,10 +90,6 @@ def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule:
     SearchError
         If no factor gives an output.
     """
-    # Imported here: attacks that need no rule do without Flower.
-    from flwr_robust import rules
-    from flwr_robust.rules.whatif import can_plan
-
     chain, options = bare(rule)
     if isinstance(chain, rules.Rule) and can_plan(chain):
         found, refusal = _planned(sight, direction, factors, chain, start, options.get("layers"))
@@ -116,9 +112,6 @@ def _planned(
     sight: Sight, direction: Vector, factors: Sequence[float], rule: rules.Rule, start: float, layers: Any
 ) -> tuple[Outcomes, str]:
     """Outcomes of a chain of ours: all factors in two passes over the known updates and the direction."""
-    from flwr_robust.engine.updates import Updates
-    from flwr_robust.rules.whatif import Outcomes, outcomes
-
     known = len(sight.known)
     mean = np.append(np.full(known, 1.0 / known), 0.0)
     shift = np.append(np.zeros(known), 1.0)
@@ -133,8 +126,6 @@ def _planned(
 
 def _tried(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule, start: float) -> tuple[Outcomes, str]:
     """Outcomes of any callable, one call for each factor."""
-    from flwr_robust.rules.whatif import Outcomes
-
     honest, mean = sight.honest, sight.mean
     rows = np.empty((sight.num_honest + sight.f, honest.shape[1]), dtype=honest.dtype)
     rows[: len(honest)] = honest

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from clients.attacks.base import Attack, check_number, is_number
-from clients.attacks.moments import Matrix, Vector
-from clients.attacks.search import FACTORS, most_harmful
-from clients.attacks.sight import Rule, Sight, repeat
+from .base import Attack, check_number, is_number
+from .moments import Matrix, Vector
+from .search import FACTORS, most_harmful
+from .sight import Rule, Sight, repeat
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.moments import Matrix, Vector, column_deviations, column_means
+from .moments import Matrix, Vector, column_deviations, column_means
 
 Rule = Callable[[Any], Any]
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from clients.attacks.base import Attack, check_number
-from clients.attacks.moments import Matrix, Vector
-from clients.attacks.noise import Drawing
-from clients.attacks.search import SearchError, bare, try_factors
-from clients.attacks.shifts import check_factors
-from clients.attacks.sight import Rule, Sight, repeat
+from flwr_robust import rules
+from flwr_robust.rules.whatif import can_plan
+
+from .base import Attack, check_number
+from .moments import Matrix, Vector
+from .noise import Drawing
+from .search import SearchError, bare, try_factors
+from .shifts import check_factors
+from .sight import Rule, Sight, repeat
 
 # From what breaks Krum (0.1) to what breaks the median (10), in steps of a tenth of a decade.
 LAMBDAS: tuple[float, ...] = (0.0, *(round(10 ** (step / 10), 3) for step in range(-10, 11)))
@@ -156,25 +159,20 @@ class PoolAttack(Attack):
 
 def _pool_of(rule: Rule, n: int) -> Sequence[Rule]:
     """Return the rules that the server may draw for n rows: of a MixTailor its pool, else the rule alone."""
-    from flwr_robust.rules import MixTailor, chain
-
     bare_rule, options = bare(rule)
     mixed: Any = bare_rule
     last = getattr(mixed, "last", None)
-    if not isinstance(last, MixTailor):
+    if not isinstance(last, rules.MixTailor):
         return (rule,)
     rows = n
     for stage in mixed.stages:
         rows = stage.rows_after(rows, stage.resolve_f(n))
-    drawn = [chain(*mixed.stages, candidate) for candidate in last.candidates(n, rows)]
+    drawn = [rules.chain(*mixed.stages, candidate) for candidate in last.candidates(n, rows)]
     return [partial(one, **options) for one in drawn] if options else drawn
 
 
 def _sorted_by_cost(pool: Sequence[Rule]) -> tuple[list[Rule], list[Rule]]:
     """Part rules that answer for all factors in two passes from those that need passes for each."""
-    from flwr_robust import rules
-    from flwr_robust.rules.whatif import can_plan
-
     at_once: list[Rule] = []
     one_by_one: list[Rule] = []
     for rule in pool:
