@@ -7,16 +7,14 @@ import pickle
 import subprocess
 import sys
 
-import clients
+import clients.attacks.shifts
 import flwr_robust.clients
 from clients import mods
 from clients.data import poisoned_labels
 
 
 def test_both_names_give_the_same_modules() -> None:
-    import clients.attacks.shifts
-    import flwr_robust.clients.attacks.shifts as shifts
-
+    shifts = flwr_robust.clients.attacks.shifts
     assert clients is flwr_robust.clients
     assert clients.attacks.shifts is shifts
     assert shifts.__spec__.name == shifts.__name__ == "flwr_robust.clients.attacks.shifts"
