@@ -12,21 +12,22 @@ their distances would drown in rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.engine import device as operations
-from flwr_robust.engine.cpu import CPU, Worker, for_blocks
+from flwr_robust.engine.cpu import CPU, for_blocks
 from flwr_robust.engine.device import Block, Device, FloatArray
 from flwr_robust.engine.geometry import Geometry, Matrix, Needs, Weights, central_row
 from flwr_robust.engine.updates import Layer, Updates
 
+T = TypeVar("T")
 # Takes a block (rows, columns), which it may overwrite, and fills a result (columns,).
 ColumnFunction = Callable[[Block, Weights], None]
-B = TypeVar("B", bound="BlockReader")
-W = TypeVar("W", bound=Worker)
+# Takes a block, which it may overwrite, its first column, and what the thread has found so far, which it adds to.
+BlockFunction = Callable[[Block, int, T], None]
 
 # Squared spread over squared norm under which distances are measured again from within the rows.
 CLOSE = 1e-6
@@ -104,16 +105,17 @@ def _gram(updates: Updates, threads: int | None, *, unit: float = 1.0, centre: i
     mixing = np.eye(updates.n + 1, updates.n)
     if centre is not None:
         mixing[:, centre] -= 1.0
-    options = {} if unit == 1.0 and centre is None else mixed_by(updates.device, mixing / unit)
-    workers = read_all(updates, lambda width: _Gram(updates, width, **options), threads)
-    upper = np.triu(add_up([worker.gram for worker in workers]))
+    mixed = None if unit == 1.0 and centre is None else mixing / unit
+    # The origin comes last, and may be left out.
+    add = lambda block, _, gram: operations.add_gram(block, gram)  # noqa: E731
+    upper = np.triu(add_up(read(updates, add, zeros(updates.n + 1, updates.n + 1), threads, mixing=mixed)))
     return upper + np.triu(upper, 1).T
 
 
 def _sum_squares(updates: Updates, threads: int | None, unit: float = 1.0) -> NDArray[np.float64]:
-    options = {} if unit == 1.0 else mixed_by(updates.device, np.eye(updates.n) / unit)
-    workers = read_all(updates, lambda width: _Squares(updates, width, **options), threads)
-    return add_up([worker.squares for worker in workers])
+    mixed = None if unit == 1.0 else np.eye(updates.n) / unit
+    add = lambda block, _, squares: operations.squared_norms(block, squares)  # noqa: E731
+    return add_up(read(updates, add, zeros(updates.n), threads, mixing=mixed))
 
 
 def _within_range(squares: NDArray[np.float64], updates: Updates) -> bool:
@@ -128,8 +130,8 @@ def _unit(updates: Updates, squares: NDArray[np.float64], threads: int | None) -
     if updates.dtype == np.float32:
         # No finite float32 has a square that float64 cannot hold.
         raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(squares)).tolist())
-    workers = read_all(updates, lambda width: _Largest(updates, width), threads)
-    found = np.max([worker.largest for worker in workers], axis=0)
+    keep = lambda block, _, largest: operations.largest(block, largest)  # noqa: E731
+    found = np.max(read(updates, keep, zeros(updates.n), threads), axis=0)
     if not np.isfinite(found).all():
         raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(found)).tolist())
     largest = float(found.max(initial=0.0))
@@ -273,7 +275,7 @@ class Rows:
             device=device,
         )
         if count:
-            self._after(workers)
+            self._after([worker.squares for worker in workers])
         return vector
 
     def reduce(self, function: ColumnFunction, select: Matrix | None = None, *, tensors: bool = False) -> FloatArray:
@@ -294,30 +296,38 @@ class Rows:
             self.count_in((select != 0.0).any(axis=0).reshape(-1, 1))
         device = self.points.device if tensors else CPU
         vector = np.empty(self.d, self.dtype)
-        options = self._options(device, mixing)
-        make = lambda width: _Reduce(self.points, width, function, vector, **options)  # noqa: E731
-        self._after(for_blocks(self.points, make, self.threads, device=device))
+
+        def reduce(block: Block, start: int, result: Weights) -> None:
+            here = result[: block.shape[1]]
+            function(block, here)
+            vector[start : start + len(here)] = here
+
+        self._read(reduce, np.empty, mixing, device)
         return vector
 
     def scan(
-        self, make: Callable[..., B], *, dtype: type | None = None, columns: tuple[int, int] | None = None
-    ) -> list[B]:
-        """Read the rows once, on the CPU, and return the threads' readers, in a fixed order.
+        self,
+        function: BlockFunction[T],
+        make: Callable[[int], T],
+        *,
+        dtype: type | None = None,
+        columns: tuple[int, int] | None = None,
+    ) -> list[T]:
+        """Read the rows once, on the CPU, and return what the threads found, in a fixed order.
 
         Parameters
         ----------
+        function : callable
+            Called with a block of the m rows, which it may overwrite, its first column, and what its thread has found
+            so far, which it adds to.
         make : callable
-            A subclass of `BlockReader`, or a function that passes its arguments on to one: called as
-            ``make(updates, width, mixer=..., dtype=..., sum_squares=...)``. Its `use` gets blocks of the m rows.
+            Takes the width of a block, and makes what a thread starts with; `zeros` makes arrays.
         dtype : type, optional
             Of the blocks; by default the updates'.
         columns : (start, stop), optional
             Only these columns.
         """
-        options = self._options(CPU, self._mixing) | {"dtype": dtype}
-        workers = for_blocks(self.points, lambda width: make(self.points, width, **options), self.threads, columns)
-        self._after(workers, whole=columns is None)
-        return workers
+        return self._read(function, make, self._mixing, CPU, dtype, columns)
 
     def take(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return these columns (ascending) of the m rows, (m, len(columns)); only they are read."""
@@ -337,19 +347,32 @@ class Rows:
     def _mixing(self) -> Matrix | None:
         return self.geometry.mixing if self.mixed else None
 
-    def _options(self, device: Device, mixing: Matrix | None) -> dict[str, Any]:
-        """Return the options of a pass's readers; the first pass over all columns finds rows that are not finite."""
+    def _read(
+        self,
+        function: BlockFunction[T],
+        make: Callable[[int], T],
+        mixing: Matrix | None,
+        device: Device,
+        dtype: type | None = None,
+        columns: tuple[int, int] | None = None,
+    ) -> list[T]:
         mixer = None if mixing is None else device.mixer(mixing)
-        return {"mixer": mixer, "sum_squares": self.norms is None, "device": device}
 
-    def _after(self, workers: Sequence[Any], *, whole: bool = True) -> None:
+        def worker(width: int) -> _Reader[T]:
+            return _Reader(self.points, width, function, make(width), mixer, dtype, device, self.norms is None)
+
+        readers = for_blocks(self.points, worker, self.threads, columns, device)
+        self._after([reader.squares for reader in readers], whole=columns is None)
+        return [reader.found for reader in readers]
+
+    def _after(self, squares: Sequence[NDArray[np.float64]], *, whole: bool = True) -> None:
         """Count the pass, and look for rows that are not finite in what the first one over all columns summed up."""
         self.passes += whole
         if self.norms is not None:
             return
-        squares = add_up([worker.squares for worker in workers])
-        if whole or not np.isfinite(squares).all():
-            norms = norms_of(self.points, squares, self.threads)
+        total = add_up(squares)
+        if whole or not np.isfinite(total).all():
+            norms = norms_of(self.points, total, self.threads)
             if whole:
                 self.norms = norms[: self.n]
 
@@ -357,8 +380,11 @@ class Rows:
 def mix_rows(updates: Updates, mixing: Matrix, threads: int | None = None) -> FloatArray:
     """Return ``mixing @ rows`` as an (m, d) array: for those who need all rows at once."""
     out = np.empty((len(mixing), updates.d), updates.dtype)
-    options = mixed_by(updates.device, mixing)
-    read_all(updates, lambda width: _Mix(updates, width, out, **options), threads)
+
+    def store(block: Block, start: int, _: None) -> None:
+        operations.store(block, out[:, start : start + block.shape[1]])
+
+    read(updates, store, lambda _: None, threads, mixing=mixing)
     return out
 
 
@@ -371,117 +397,56 @@ def add_up(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
 # ---------------------------------------------------------------- what threads do with blocks
 
 
-class BlockReader:
-    """A thread's way through the columns: reads a block, mixes it, and hands it to `use`.
+def read(
+    updates: Updates,
+    function: BlockFunction[T],
+    make: Callable[[int], T],
+    threads: int | None = None,
+    *,
+    mixing: Matrix | None = None,
+) -> list[T]:
+    """Read all columns once, where the updates are to be worked on; see `Rows.scan`. Mixed blocks are of float64."""
+    device = updates.device
+    mixer, dtype = (None, None) if mixing is None else (device.mixer(mixing), np.float64)
 
-    Parameters
-    ----------
-    updates : Updates
-        What is read.
-    width : int
-        Columns of a block at most.
-    mixer : optional
-        From the device's `mixer`: `use` gets the mixed block. Threads may share one.
-    dtype : dtype, optional
-        Of the mixed block; by default the updates'.
-    sum_squares : bool
-        Whether to add up the squares of the updates, in `squares`, which shows rows that are not finite.
-    device : Device
-        Where the work is done: on the CPU blocks are arrays, on devices of torch's they are tensors.
-    """
+    def worker(width: int) -> _Reader[T]:
+        return _Reader(updates, width, function, make(width), mixer, dtype, device)
+
+    return [reader.found for reader in for_blocks(updates, worker, threads, device=device)]
+
+
+def zeros(*shape: int, dtype: Any = np.float64) -> Callable[[int], NDArray[Any]]:
+    """Return what makes an array of zeros for each thread."""
+    return lambda width: np.zeros(shape, dtype)
+
+
+class _Reader(Generic[T]):
+    """A thread's way through the columns: reads a block, mixes it, and calls a function on it."""
 
     def __init__(
         self,
         updates: Updates,
         width: int,
-        *,
-        mixer: Any = None,
-        dtype: Any = None,
+        function: BlockFunction[T],
+        found: T,
+        mixer: Any,
+        dtype: Any,
+        device: Device,
         sum_squares: bool = False,
-        device: Device = CPU,
     ) -> None:
-        self.updates, self.sum_squares = updates, sum_squares
+        self.function, self.found, self.sum_squares = function, found, sum_squares
         self.squares = np.zeros(updates.n)
         self._feed = device.feed(updates, width, mixer, dtype)
 
     def __call__(self, start: int, stop: int) -> None:
         """Work on columns ``start:stop``."""
-        self._feed.give(start, stop, lambda block: self._work(start, stop, block))
+        self._feed.give(start, stop, lambda block: self._work(start, block))
 
-    def _work(self, start: int, stop: int, block: Block) -> None:
+    def _work(self, start: int, block: Block) -> None:
         if self.sum_squares:
             operations.squared_norms(block, self.squares)
         with np.errstate(invalid="ignore", over="ignore"):
-            self.use(start, stop, self._feed.mixed(block))
-
-    def use(self, start: int, stop: int, block: Block) -> None:
-        """Do the work on the (rows, stop - start) block, which may be overwritten."""
-        raise NotImplementedError
-
-
-def read_all(updates: Updates, make_worker: Callable[[int], W], threads: int | None) -> list[W]:
-    """Run workers over all columns, where the updates are to be worked on."""
-    return for_blocks(updates, make_worker, threads, device=updates.device)
-
-
-def mixed_by(device: Device, mixing: Matrix) -> dict[str, Any]:
-    """Return the options of a reader that gets mixed blocks in float64."""
-    return {"mixer": device.mixer(mixing), "dtype": np.float64}
-
-
-class OnDevice(BlockReader):
-    """A reader that works where the updates are to be worked on."""
-
-    def __init__(self, updates: Updates, width: int, **options: Any) -> None:
-        super().__init__(updates, width, device=updates.device, **options)
-
-
-class _Squares(OnDevice):
-    def use(self, start: int, stop: int, block: Block) -> None:
-        operations.squared_norms(block, self.squares)
-
-
-class _Largest(OnDevice):
-    def __init__(self, updates: Updates, width: int) -> None:
-        super().__init__(updates, width)
-        self.largest = np.zeros(updates.n)
-
-    def use(self, start: int, stop: int, block: Block) -> None:
-        operations.largest(block, self.largest)
-
-
-class _Gram(OnDevice):
-    """Inner products of the rows, on and above the diagonal; the origin, which comes last, may be left out."""
-
-    def __init__(self, updates: Updates, width: int, **options: Any) -> None:
-        super().__init__(updates, width, **options)
-        self.gram = np.zeros((updates.n + 1, updates.n + 1))
-
-    def use(self, start: int, stop: int, block: Block) -> None:
-        operations.add_gram(block, self.gram)
-
-
-class _Mix(OnDevice):
-    def __init__(self, updates: Updates, width: int, out: FloatArray, **options: Any) -> None:
-        super().__init__(updates, width, **options)
-        self.out = out
-
-    def use(self, start: int, stop: int, block: Block) -> None:
-        operations.store(block, self.out[:, start:stop])
-
-
-class _Reduce(BlockReader):
-    def __init__(
-        self, updates: Updates, width: int, function: ColumnFunction, vector: FloatArray, **options: Any
-    ) -> None:
-        super().__init__(updates, width, **options)
-        self.function, self.vector = function, vector
-        self.result = np.empty(width)
-
-    def use(self, start: int, stop: int, block: Block) -> None:
-        result = self.result[: stop - start]
-        self.function(block, result)
-        self.vector[start:stop] = result
+            self.function(self._feed.mixed(block), start, self.found)
 
 
 class _Combine:

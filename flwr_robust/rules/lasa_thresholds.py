@@ -14,8 +14,8 @@ from flwr_robust.engine.cpu import for_each
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Weights
 from flwr_robust.engine.kernels import signs as kernels
-from flwr_robust.engine.passes import BlockReader, Rows
-from flwr_robust.engine.updates import Layer, Updates, address_of, pieces
+from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.updates import Layer, address_of, pieces
 
 # From this many columns on, thresholds are bracketed by a sample of them, in runs that share a line of the cache.
 SAMPLE_FROM, SAMPLE_LEAST, SAMPLE_MOST, SAMPLE_RUN = 2**11, 2**10, 2**16, 16
@@ -139,23 +139,23 @@ def find_thresholds(rows: Rows, keep: int) -> tuple[Thresholds, Statistics]:
         statistics = Statistics.nothing(rows.count, len(rows.layers))
         return _one_by_one(rows, range(rows.count), keep, thresholds, statistics, None)
     room = int(ROOM * bracket.share * rows.d)
-    make = partial(_Summarizer, layers=rows.layers, bracket=bracket, room=room, count=rows.count)
-    readers = rows.scan(make, dtype=dtype_of(rows))
-    statistics = Statistics.total([reader.statistics for reader in readers])
-    largest = max(reader.largest for reader in readers)
+    make = partial(_Summary, bracket=bracket, rows=rows, room=room)
+    found = rows.scan(lambda block, start, summary: summary.add(block, start), make, dtype=dtype_of(rows))
+    statistics = Statistics.total([summary.statistics for summary in found])
+    largest = max(summary.largest for summary in found)
     if largest and not 1.0 / FAR < largest * bracket.scale < FAR:
-        del readers
+        del found
         statistics = Statistics.nothing(rows.count, len(rows.layers))
         return _one_by_one(rows, range(rows.count), keep, thresholds, statistics, None)
-    full = np.any([reader.room < 0 for reader in readers], axis=0)
-    collected = sorted((part for reader in readers for part in reader.collected), key=lambda part: part.at)
-    del readers
+    full = np.any([summary.room < 0 for summary in found], axis=0)
+    collected = sorted((part for summary in found for part in summary.collected), key=lambda part: part.at)
+    del found
     missed: list[int] = []
     if keep < rows.d:
         above = statistics.signs.sum(axis=(1, 2))
         find = _ThresholdFinder(collected, keep - above, thresholds, _slack(rows))
-        found = for_each(find, range(rows.count), rows.threads)
-        missed = [row for row in range(rows.count) if full[row] or not found[row]]
+        seen = for_each(find, range(rows.count), rows.threads)
+        missed = [row for row in range(rows.count) if full[row] or not seen[row]]
         del find
     for part in collected:
         part.add_kept(thresholds, bracket.scale, statistics)
@@ -314,40 +314,30 @@ class _ThresholdFinder:
         return sizes, columns
 
 
-class _Summarizer(BlockReader):
-    """Takes what lies beyond each row's bracket into the statistics, and collects what lies within."""
+class _Summary:
+    """What a thread finds: statistics of what lies beyond each row's bracket, and the values that lie within."""
 
-    def __init__(
-        self,
-        updates: Updates,
-        width: int,
-        *,
-        layers: Sequence[Layer],
-        bracket: _Bracket,
-        room: int,
-        count: int,
-        **options: Any,
-    ) -> None:
-        super().__init__(updates, width, **options)
-        dtype = options.get("dtype") or updates.dtype
-        self.layers, self.scale = layers, bracket.scale
+    def __init__(self, width: int, bracket: _Bracket, rows: Rows, room: int) -> None:
+        dtype = dtype_of(rows) or rows.dtype
+        self.layers, self.scale, self.is_float64 = rows.layers, bracket.scale, rows.dtype == np.float64
         self.bracket = bracket.lower.astype(dtype), bracket.upper.astype(dtype)
-        self.statistics, self.largest = Statistics.nothing(count, len(layers)), 0.0
+        self.statistics, self.largest = Statistics.nothing(rows.count, len(rows.layers)), 0.0
         self.collected: list[_Collected] = []
-        self.room = np.full(count, room, dtype=np.int64)
+        self.room = np.full(rows.count, room, dtype=np.int64)
         self._near = np.zeros(width + -width % 8, dtype=np.uint8)
-        self._places = np.empty(count * (width // BLOCK_SHARE + 1), np.uint16)
+        self._places = np.empty(rows.count * (width // BLOCK_SHARE + 1), np.uint16)
         self._values = np.empty(self._places.size, dtype)
-        self._ends = np.empty(count + 1, dtype=np.int64)
+        self._ends = np.empty(rows.count + 1, dtype=np.int64)
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
+    def add(self, block: FloatArray, start: int) -> None:
+        """Add a block."""
         statistics: Any = (self.statistics.squares, self.statistics.signs)
         collected: Any = (self.room, self._near, self._values, self._places, self._ends)
-        for layer, first, last, at in pieces(self.layers, start, stop):
+        for layer, first, last, at in pieces(self.layers, start, start + block.shape[1]):
             kernels.summarize(block, (at, at + last - first), layer, self.bracket, self.scale, *statistics, *collected)
             end = self._ends[-1]
             if end:
                 values, places = self._values[:end].copy(), self._places[:end].copy()
                 self.collected.append(_Collected((start, layer), values, places, self._ends.copy()))
-        if self.updates.dtype == np.float64:
+        if self.is_float64:
             self.largest = max(self.largest, float(np.abs(block).max(initial=0.0)))
