@@ -75,6 +75,26 @@ class Mixer:
             out[:] = self.matrix @ block.astype(np.float64, copy=False)
 
 
+class Mixers:
+    """Mixing matrices, applied one after the other: sums of sums are rounded as the rows that they stand for."""
+
+    def __init__(self, mixings: Sequence[NDArray[np.float64]]) -> None:
+        self._mixers = [Mixer(mixing) for mixing in mixings]
+
+    @property
+    def count(self) -> int:
+        """Number of rows of the result."""
+        return len(self._mixers[-1].matrix)
+
+    def __call__(self, block: FloatArray, out: NDArray[Any]) -> None:
+        """Write the mixed block into ``out`` (m, columns)."""
+        for mixer in self._mixers[:-1]:
+            mixed = np.empty((len(mixer.matrix), block.shape[1]))
+            mixer(block, mixed)
+            block = mixed
+        self._mixers[-1](block, out)
+
+
 class Compiled:
     """The CPU as a `Device`."""
 
@@ -87,10 +107,10 @@ class Compiled:
     def workers(self, threads: int) -> int:
         return threads
 
-    def mixer(self, mixing: NDArray[np.float64]) -> Mixer:
-        return Mixer(mixing)
+    def mixer(self, mixings: Sequence[NDArray[np.float64]]) -> Mixers:
+        return Mixers(mixings)
 
-    def feed(self, updates: Source, width: int, mixer: Mixer | None = None, dtype: Any = None) -> _Feed:
+    def feed(self, updates: Source, width: int, mixer: Mixers | None = None, dtype: Any = None) -> _Feed:
         return _Feed(updates, width, mixer, dtype)
 
 
@@ -98,7 +118,7 @@ CPU: Device = Compiled()
 
 
 class _Feed:
-    def __init__(self, updates: Source, width: int, mixer: Mixer | None, dtype: Any) -> None:
+    def __init__(self, updates: Source, width: int, mixer: Mixers | None, dtype: Any) -> None:
         self.updates, self.width, self.mixer = updates, width, mixer
         self.dtype = np.dtype(dtype or updates.dtype)
 
@@ -123,7 +143,7 @@ class _Feed:
 
     @property
     def _count(self) -> int:
-        return self.updates.n if self.mixer is None else len(self.mixer.matrix)
+        return self.updates.n if self.mixer is None else self.mixer.count
 
     # Flat, so that blocks of any width lie in one piece; made when they are needed.
     @cached_property
@@ -144,6 +164,10 @@ def _largest(block: NDArray[Any], out: Sums) -> None:
     np.maximum(out, np.abs(block).max(axis=1, initial=0.0), out=out)
 
 
+def _weigh(block: NDArray[Any], weights: Sums, out: Sums) -> None:
+    out[:] = weights @ block
+
+
 def _store(block: NDArray[Any], out: NDArray[Any]) -> None:
     out[:] = block
 
@@ -154,6 +178,7 @@ operations.add_gram.register(np.ndarray, blocks.add_gram)
 operations.add_lp_powers.register(np.ndarray, powers.add_lp_powers)
 operations.mean_of_sorted.register(np.ndarray, blocks.mean_of_sorted)
 operations.mean_around_median.register(np.ndarray, blocks.mean_around_median)
+operations.weigh.register(np.ndarray, _weigh)
 operations.store.register(np.ndarray, _store)
 
 

@@ -12,7 +12,7 @@ their distances would drown in rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,58 +64,87 @@ class NonFiniteRowsError(BadRowsError):
 # ---------------------------------------------------------------- before a chain plans
 
 
-def measure(updates: Updates, needs: Needs = Needs.DISTANCES, threads: int | None = None) -> tuple[Geometry, int]:
-    """Return the geometry of the rows and the origin as far as it is needed, and how many passes that took.
+class Measured(NamedTuple):
+    """What is known of rows before a chain plans.
+
+    Attributes
+    ----------
+    geometry : Geometry
+        Of the rows (behind their own mixing, if any) and the origin, as far as it was needed.
+    norms : (n,) float64 array or None
+        Norms of the rows as they came; None where nothing was needed.
+    passes : int
+        How many passes that took.
+    """
+
+    geometry: Geometry
+    norms: NDArray[np.float64] | None
+    passes: int
+
+
+def measure(updates: Updates, needs: Needs = Needs.DISTANCES, threads: int | None = None) -> Measured:
+    """Measure the rows as far as it is needed.
 
     Raises
     ------
     NonFiniteRowsError
         If rows hold NaN or infinity, and anything is needed.
     """
-    if needs is Needs.DISTANCES:
-        return _measure_distances(updates, threads)
+    count = updates.count
+    if needs is Needs.NOTHING:
+        return Measured(Geometry(np.zeros((count + 1, count + 1)), measured=needs), None, 0)
+    raw = np.zeros(updates.n) if updates.mixings else None
     if needs is Needs.NORMS:
-        return _measure_norms(updates, threads)
-    return Geometry(np.zeros((updates.n + 1, updates.n + 1)), measured=Needs.NOTHING), 0
-
-
-def _measure_distances(updates: Updates, threads: int | None) -> tuple[Geometry, int]:
-    n, passes, unit = updates.n, 1, 1.0
-    gram = _gram(updates, threads)
-    if not _within_range(gram.diagonal()[:n], updates):
-        unit = _unit(updates, gram.diagonal()[:n], threads)
-        gram, passes = _gram(updates, threads, unit=unit), passes + 2
-    if n > 1:
-        centre, closeness = central_row(gram[:n, :n])
-        if closeness < CLOSE:
-            gram, passes = _gram(updates, threads, unit=unit, centre=centre), passes + 1
-    return Geometry(gram, unit=unit), passes
-
-
-def _measure_norms(updates: Updates, threads: int | None) -> tuple[Geometry, int]:
-    squares, passes, unit = _sum_squares(updates, threads), 1, 1.0
+        squares, gram = _sum_squares(updates, threads, raw=raw), None
+    else:
+        gram = _gram(updates, threads, raw=raw)
+        squares = gram.diagonal()[:count]
+    # Rows that are not finite are named before what was mixed of them is looked at.
+    norms = None if raw is None else norms_of(updates, raw, threads)
+    passes, unit = 1, 1.0
     if not _within_range(squares, updates):
         unit = _unit(updates, squares, threads)
-        squares, passes = _sum_squares(updates, threads, unit), 3
-    return Geometry(np.diag(np.append(squares, 0.0)), unit=unit, measured=Needs.NORMS), passes
+        passes += 2
+        if gram is None:
+            squares = _sum_squares(updates, threads, unit)
+        else:
+            gram = _gram(updates, threads, unit)
+    if gram is None:
+        geometry = Geometry(np.diag(np.append(squares, 0.0)), unit=unit, measured=needs)
+    else:
+        if count > 1:
+            centre, closeness = central_row(gram[:count, :count])
+            if closeness < CLOSE:
+                gram, passes = _gram(updates, threads, unit, centre), passes + 1
+        geometry = Geometry(gram, unit=unit)
+    return Measured(geometry, geometry.norms * unit if norms is None else norms, passes)
 
 
-def _gram(updates: Updates, threads: int | None, *, unit: float = 1.0, centre: int | None = None) -> Matrix:
+def _gram(
+    updates: Updates,
+    threads: int | None,
+    unit: float = 1.0,
+    centre: int | None = None,
+    raw: NDArray[np.float64] | None = None,
+) -> Matrix:
     """(n + 1, n + 1) Gram matrix of the rows in multiples of a unit, relative to one of them; and of the origin."""
-    mixing = np.eye(updates.n + 1, updates.n)
+    n = updates.count
+    mixing = np.eye(n + 1, n)
     if centre is not None:
         mixing[:, centre] -= 1.0
     mixed = None if unit == 1.0 and centre is None else mixing / unit
     # The origin comes last, and may be left out.
     add = lambda block, _, gram: operations.add_gram(block, gram)  # noqa: E731
-    upper = np.triu(add_up(read(updates, add, zeros(updates.n + 1, updates.n + 1), threads, mixing=mixed)))
+    upper = np.triu(add_up(read(updates, add, zeros(n + 1, n + 1), threads, mixing=mixed, raw=raw)))
     return upper + np.triu(upper, 1).T
 
 
-def _sum_squares(updates: Updates, threads: int | None, unit: float = 1.0) -> NDArray[np.float64]:
-    mixed = None if unit == 1.0 else np.eye(updates.n) / unit
+def _sum_squares(
+    updates: Updates, threads: int | None, unit: float = 1.0, raw: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    mixed = None if unit == 1.0 else np.eye(updates.count) / unit
     add = lambda block, _, squares: operations.squared_norms(block, squares)  # noqa: E731
-    return add_up(read(updates, add, zeros(updates.n), threads, mixing=mixed))
+    return add_up(read(updates, add, zeros(updates.count), threads, mixing=mixed, raw=raw))
 
 
 def _within_range(squares: NDArray[np.float64], updates: Updates) -> bool:
@@ -131,7 +160,7 @@ def _unit(updates: Updates, squares: NDArray[np.float64], threads: int | None) -
         # No finite float32 has a square that float64 cannot hold.
         raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(squares)).tolist())
     keep = lambda block, _, largest: operations.largest(block, largest)  # noqa: E731
-    found = np.max(read(updates, keep, zeros(updates.n), threads), axis=0)
+    found = np.max(read(updates, keep, zeros(updates.count), threads), axis=0)
     if not np.isfinite(found).all():
         raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(found)).tolist())
     largest = float(found.max(initial=0.0))
@@ -148,8 +177,8 @@ def norms_of(updates: Updates, squares: NDArray[np.float64], threads: int | None
     """
     if _within_range(squares, updates):
         return np.sqrt(squares)
-    geometry, _ = _measure_norms(updates, threads)
-    return geometry.norms * geometry.unit
+    unit = _unit(updates.unmixed(), squares, threads)
+    return np.sqrt(_sum_squares(updates.unmixed(), threads, unit)) * unit
 
 
 # ---------------------------------------------------------------- after a chain has planned
@@ -164,8 +193,8 @@ class Rows:
         The updates and, below them, those of the remembered vectors that were measured with them.
     geometry : Geometry
         Norms and distances of the m rows, as far as the chain said that it needs them.
-    n : int
-        Number of updates.
+    n, vectors : int
+        Numbers of updates and of vectors.
     remembered : mapping of str to array, optional
         What the rule keeps between calls, by name.
     mixed : bool
@@ -196,6 +225,7 @@ class Rows:
         points: Updates,
         geometry: Geometry,
         n: int,
+        vectors: int = 0,
         *,
         remembered: Mapping[str, NDArray[Any]] | None = None,
         mixed: bool = True,
@@ -204,8 +234,8 @@ class Rows:
         threads: int | None = None,
         generator: Callable[[], np.random.Generator] = np.random.default_rng,
     ) -> None:
-        self.points, self.geometry, self.n, self.mixed = points, geometry, n, mixed
-        self.generator = generator
+        self.points, self.geometry, self.n, self.vectors = points, geometry, n, vectors
+        self.mixed, self.generator = mixed, generator
         self.norms, self.passes, self.threads = norms, passes, threads
         self.remembered: Mapping[str, NDArray[Any]] = remembered or {}
         self.noted: dict[str, NDArray[Any]] = {}
@@ -242,7 +272,7 @@ class Rows:
     def with_remembered(self) -> Geometry:
         """Return the geometry of the m rows and, below them, the vectors that were measured with them."""
         affine, points = self.geometry.affine, len(self.geometry.gram)
-        below = np.eye(points)[self.n : points - 1]
+        below = np.eye(points)[points - 1 - self.vectors : points - 1]
         return Geometry(self.geometry.gram, np.vstack([affine, below]), self.geometry.unit, self.geometry.measured)
 
     def combine(self, weights: Weights) -> FloatArray:
@@ -254,8 +284,10 @@ class Rows:
         """
         affine = self.geometry.affine if len(weights) == self.count else self.with_remembered().affine
         of_points = weights @ affine[:, :-1]
-        self.weights = of_points[: self.n]
-        return self._combine(of_points, self.points.dtype, self.points.device, count=True)
+        self.weights = self._of_updates(of_points)
+        vector, squares = self._combine(of_points, self.points.dtype, self.points.device, self.norms is None)
+        self._after(squares)
+        return vector
 
     def row(self, index: int) -> FloatArray:
         """Return a copy of one of the m rows in full, (d,): float64 if it is mixed; not counted as a pass.
@@ -263,20 +295,34 @@ class Rows:
         It is made where the updates lie: to send them elsewhere takes longer.
         """
         dtype = np.float64 if self.mixed else self.points.dtype
-        return self._combine(self.geometry.affine[index, :-1], dtype, self.points.home, count=False)
+        return self._combine(self.geometry.affine[index, :-1], dtype, self.points.home)[0]
 
-    def _combine(self, weights: Weights, dtype: Any, device: Device, *, count: bool) -> FloatArray:
-        vector = np.empty(self.d, dtype)
-        sum_squares = count and self.norms is None
-        workers = for_blocks(
-            self.points,
-            lambda width: _Combine(self.points, weights, vector, width, sum_squares, device),
-            self.threads,
-            device=device,
-        )
-        if count:
-            self._after([worker.squares for worker in workers])
-        return vector
+    def _combine(
+        self, weights: Weights, dtype: Any, device: Device, sum_squares: bool = False
+    ) -> tuple[FloatArray, list[NDArray[np.float64]]]:
+        """Return the weighted sum of the points, and the updates' squares as each thread summed them up."""
+        vector, points = np.empty(self.d, dtype), self.points
+
+        def worker(width: int) -> _Combine | _Reader[Weights]:
+            if not points.mixings:
+                return _Combine(points, weights, vector, width, sum_squares, device)
+            return _Reader(
+                points, width, weigh, np.empty(width), device.mixer(points.mixings), np.float64, device, sum_squares
+            )
+
+        def weigh(block: Block, start: int, total: Weights) -> None:
+            here = total[: block.shape[1]]
+            operations.weigh(block, weights, here)
+            vector[start : start + len(here)] = here
+
+        workers = for_blocks(points, worker, self.threads, device=device)
+        return vector, [each.squares for each in workers]
+
+    def _of_updates(self, of_points: NDArray[Any]) -> NDArray[Any]:
+        """Return what weights of the points (..., p) come to as weights of the n updates."""
+        for mixing in reversed(self.points.mixings):
+            of_points = of_points @ mixing
+        return of_points[..., : self.n]
 
     def reduce(self, function: ColumnFunction, select: Matrix | None = None, *, tensors: bool = False) -> FloatArray:
         """Return the (d,) results of a function of columns of the rows.
@@ -335,17 +381,22 @@ class Rows:
         bad = np.flatnonzero(~np.isfinite(taken).all(axis=1))
         if bad.size:
             raise NonFiniteRowsError(bad.tolist())
+        for mixing in self.points.mixings:
+            taken = mixing @ taken
         return self.geometry.mixing @ taken if self.mixed else taken
 
     def count_in(self, kept: NDArray[np.bool_]) -> None:
         """Say which of the m rows count in which layer, (m, layers): an update counts where such a row holds it."""
-        holds = self.geometry.mixing != 0.0
+        holds = self._of_updates(np.abs(self.geometry.mixing)) != 0.0
         counted = (holds.T.astype(np.int64) @ kept) > 0
-        self.used = counted.mean(axis=1)[: self.n]
+        self.used = counted.mean(axis=1)
 
     @property
     def _mixing(self) -> Matrix | None:
-        return self.geometry.mixing if self.mixed else None
+        mixing = self.geometry.mixing
+        # Points that are mixed already may be the rows.
+        done = bool(self.points.mixings) and np.array_equal(mixing, np.eye(*mixing.shape))
+        return mixing if self.mixed and not done else None
 
     def _read(
         self,
@@ -356,10 +407,11 @@ class Rows:
         dtype: type | None = None,
         columns: tuple[int, int] | None = None,
     ) -> list[T]:
-        mixer = None if mixing is None else device.mixer(mixing)
+        mixings = [*self.points.mixings, *(() if mixing is None else (mixing,))]
+        mixer, sum_squares = device.mixer(mixings) if mixings else None, self.norms is None
 
         def worker(width: int) -> _Reader[T]:
-            return _Reader(self.points, width, function, make(width), mixer, dtype, device, self.norms is None)
+            return _Reader(self.points, width, function, make(width), mixer, dtype, device, sum_squares)
 
         readers = for_blocks(self.points, worker, self.threads, columns, device)
         self._after([reader.squares for reader in readers], whole=columns is None)
@@ -404,15 +456,22 @@ def read(
     threads: int | None = None,
     *,
     mixing: Matrix | None = None,
+    raw: NDArray[np.float64] | None = None,
 ) -> list[T]:
-    """Read all columns once, where the updates are to be worked on; see `Rows.scan`. Mixed blocks are of float64."""
-    device = updates.device
-    mixer, dtype = (None, None) if mixing is None else (device.mixer(mixing), np.float64)
+    """Read all columns once, where the updates are to be worked on; see `Rows.scan`. Mixed blocks are of float64.
+
+    `raw` (n,), if it is given, is filled with the sums of squares of the rows before they are mixed.
+    """
+    device, mixings = updates.device, [*updates.mixings, *(() if mixing is None else (mixing,))]
+    mixer, dtype = (device.mixer(mixings), np.float64) if mixings else (None, None)
 
     def worker(width: int) -> _Reader[T]:
-        return _Reader(updates, width, function, make(width), mixer, dtype, device)
+        return _Reader(updates, width, function, make(width), mixer, dtype, device, raw is not None)
 
-    return [reader.found for reader in for_blocks(updates, worker, threads, device=device)]
+    readers = for_blocks(updates, worker, threads, device=device)
+    if raw is not None:
+        raw[:] = add_up([reader.squares for reader in readers])
+    return [reader.found for reader in readers]
 
 
 def zeros(*shape: int, dtype: Any = np.float64) -> Callable[[int], NDArray[Any]]:

@@ -155,7 +155,8 @@ class _Search:
     @property
     def weights(self) -> Weights:
         """Weights of the rows in the point that was found, which add up to one."""
-        return (1.0 - self.y.sum()) * self.start + self.y
+        found: Weights = (1.0 - self.y.sum()) * self.start + self.y
+        return found
 
     def _closeness(self, products: Weights, square: float, smoothing: float) -> Weights:
         """One over the smoothed distance of each row from a point with these inner products and this square."""
@@ -201,7 +202,8 @@ class _Search:
         # Least squares where rounding leaves it singular: rows on one line, seen from far away.
         solved = _solve(system, roots * (between @ closeness))
         q = -(closeness + roots * solved) / total
-        return q.sum() * self.y - q
+        direction: Weights = q.sum() * self.y - q
+        return direction
 
     def row_that_is_the_median(self, distances: Matrix) -> Weights | None:
         """Weights of the nearest row, if the others do not pull stronger than it holds (Vardi and Zhang, 2000)."""
@@ -242,7 +244,7 @@ def _relative(inner: Matrix, weights: Weights) -> Matrix:
 
 def _solve(system: Matrix, right: Weights) -> Weights:
     try:
-        solved: Weights = np.linalg.solve(system, right)
+        solved: Weights = np.asarray(np.linalg.solve(system, right), dtype=np.float64)
     except np.linalg.LinAlgError:
-        solved = np.linalg.lstsq(system, right, rcond=None)[0]
+        solved = np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=np.float64)
     return solved

@@ -97,7 +97,7 @@ class Deviation:
 
 def measure_with(updates: Updates, aggregate: FloatArray, threads: int | None = None) -> Geometry:
     """Measure the updates and, as the last row, their aggregate; one pass, and no row is copied."""
-    return measure(updates.stacked([aggregate]), threads=threads)[0]
+    return measure(updates.stacked([aggregate]), threads=threads).geometry
 
 
 def deviation(rows: Geometry, honest: Sequence[int]) -> Deviation:

@@ -71,7 +71,7 @@ def outcomes(
     ValueError
         If the rule does not accept n rows.
     """
-    geometry, _ = measure(points, threads=threads)
+    geometry = measure(points, threads=threads).geometry
     found = Outcomes(np.zeros(len(mixes)), np.zeros(len(mixes)))
     reduced: list[tuple[int, CoordinateRule, Matrix, int]] = []
     rule = copy.deepcopy(rule)  # MixTailor tells what it drew last

@@ -59,7 +59,7 @@ def test_rows_that_are_not_finite_are_named(rule, bad):
 
 def test_distances_of_rows_that_nearly_agree():
     X = matrix("near", N, D, seed=3)
-    geometry, passes = measure(on("cpu", Updates.of_rows(X)), threads=2)
+    geometry, _, passes = measure(on("cpu", Updates.of_rows(X)), threads=2)
     assert passes == 2
     distances = np.sqrt(geometry.first(N).squared_distances)
     np.testing.assert_allclose(distances, ref.distances(X), rtol=1e-6)
