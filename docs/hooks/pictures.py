@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clients.attacks import Attack
 from flwr_robust.engine.choose import updates_for
-from flwr_robust.engine.passes import measure
+from flwr_robust.engine.measure import measure
 from flwr_robust.rules import PreAggregation, Rule, Trace
 from flwr_robust.rules.run import plan, run
 from simulations.plots import COLOURS

@@ -11,7 +11,8 @@ from flwr_robust.engine import device as operations
 from flwr_robust.engine.device import Block, FloatArray, Sums
 from flwr_robust.engine.geometry import Matrix, Weights
 from flwr_robust.engine.kernels import powers
-from flwr_robust.engine.passes import Rows, add_up, read
+from flwr_robust.engine.passes import Pass
+from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import Updates
 
 # Makes the centre (columns,) of a block (rows, columns) that begins with the given column of all.
@@ -27,7 +28,8 @@ def squared_lp_distances(updates: Updates, mixing: Matrix, p: float, threads: in
         operations.add_lp_powers(block, p, *found)
 
     m = len(mixing)
-    distances = _norms(read(updates, add, lambda _: (np.zeros((m, m)), np.zeros((m, m))), threads, mixing=mixing), p)
+    data = Pass(updates, updates.device, mixing, np.float64, threads)
+    distances = _norms(data.read(add, lambda _: (np.zeros((m, m)), np.zeros((m, m))), _merge(p)), p)
     largest = distances.max(initial=0.0) or 1.0
     # They are only compared: relative to the largest, their squares stay finite.
     squares: Matrix = np.square((distances + distances.T) / largest)
@@ -48,15 +50,24 @@ def distances_to(rows: Rows, centre: Centre, p: float, which: Sequence[int] | No
         mine = block if which is None else block[list(which)]
         powers.add_lp_powers_to(mine, centre(mine, start), p, *found)
 
-    return _norms(rows.scan(add, lambda _: (np.zeros(count), np.zeros(count)), dtype=np.float64), p)
+    return _norms(rows.scan(add, lambda _: (np.zeros(count), np.zeros(count)), _merge(p), dtype=np.float64), p)
 
 
-def _norms(found: Sequence[Powers], p: float) -> NDArray[np.float64]:
-    """Return the lp norms whose powers threads summed up, each relative to its own largest difference."""
-    largest: NDArray[np.float64] = np.max([scales for scales, _ in found], axis=0)
-    if np.isinf(p):
-        return largest
-    safe = np.where(largest > 0, largest, 1.0)
-    total = add_up([sums * (scales / safe) ** p for scales, sums in found])
-    norms: NDArray[np.float64] = largest * total ** (1 / p)
+def _merge(p: float) -> Callable[[Powers, Powers], None]:
+    """Return what adds powers to others, each relative to its own largest differences."""
+
+    def merge(total: Powers, found: Powers) -> None:
+        largest = np.maximum(total[0], found[0])
+        if not np.isinf(p):
+            safe = np.where(largest > 0, largest, 1.0)
+            total[1][...] = total[1] * (total[0] / safe) ** p + found[1] * (found[0] / safe) ** p
+        total[0][...] = largest
+
+    return merge
+
+
+def _norms(found: Powers, p: float) -> NDArray[np.float64]:
+    """Return the lp norms whose powers were summed up."""
+    largest, sums = found
+    norms: NDArray[np.float64] = largest if np.isinf(p) else largest * sums ** (1 / p)
     return norms

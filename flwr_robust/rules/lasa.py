@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.kernels import signs as kernels
-from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.passes import nothing_to_merge
+from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import pieces
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import number
@@ -105,5 +106,5 @@ def _average(rows: Rows, thresholds: Thresholds, passed: Booleans) -> FloatArray
                 Median().reduce(part, 0, result)
             vector[start + at : start + at + last - first] = result
 
-    rows.scan(average, lambda _: None, dtype=dtype_of(rows))
+    rows.scan(average, lambda _: None, nothing_to_merge, dtype=dtype_of(rows))
     return vector

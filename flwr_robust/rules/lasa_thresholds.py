@@ -14,7 +14,7 @@ from flwr_robust.engine.cpu import for_each
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Weights
 from flwr_robust.engine.kernels import signs as kernels
-from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import Layer, address_of, pieces
 
 # From this many columns on, thresholds are bracketed by a sample of them, in runs that share a line of the cache.
@@ -97,11 +97,6 @@ class Statistics:
         """Return zeros."""
         return cls(np.zeros((count, layers)), np.zeros((count, layers, 2), dtype=np.int64))
 
-    @classmethod
-    def total(cls, parts: Sequence[Statistics]) -> Statistics:
-        """Add up what the threads found."""
-        return cls(np.sum([part.squares for part in parts], axis=0), np.sum([part.signs for part in parts], axis=0))
-
     @property
     def norms(self) -> Weights:
         """L2 norms, in a unit of their own."""
@@ -138,18 +133,19 @@ def find_thresholds(rows: Rows, keep: int) -> tuple[Thresholds, Statistics]:
     if bracket is None:
         statistics = Statistics.nothing(rows.count, len(rows.layers))
         return _one_by_one(rows, range(rows.count), keep, thresholds, statistics, None)
-    room = int(ROOM * bracket.share * rows.d)
+    # How many values of each row may still be collected: a hostile row, all of whose values are alike, has its limit.
+    room = np.full(rows.count, int(ROOM * bracket.share * rows.d), dtype=np.int64)
     make = partial(_Summary, bracket=bracket, rows=rows, room=room)
-    found = rows.scan(lambda block, start, summary: summary.add(block, start), make, dtype=dtype_of(rows))
-    statistics = Statistics.total([summary.statistics for summary in found])
-    largest = max(summary.largest for summary in found)
+    summary = rows.scan(
+        lambda block, start, summary: summary.add(block, start), make, _Summary.merge, dtype=dtype_of(rows)
+    )
+    statistics, largest, full = summary.statistics, summary.largest, room < 0
     if largest and not 1.0 / FAR < largest * bracket.scale < FAR:
-        del found
+        del summary
         statistics = Statistics.nothing(rows.count, len(rows.layers))
         return _one_by_one(rows, range(rows.count), keep, thresholds, statistics, None)
-    full = np.any([summary.room < 0 for summary in found], axis=0)
-    collected = sorted((part for summary in found for part in summary.collected), key=lambda part: part.at)
-    del found
+    collected = sorted(summary.collected, key=lambda part: part.at)
+    del summary
     missed: list[int] = []
     if keep < rows.d:
         above = statistics.signs.sum(axis=(1, 2))
@@ -315,15 +311,15 @@ class _ThresholdFinder:
 
 
 class _Summary:
-    """What a thread finds: statistics of what lies beyond each row's bracket, and the values that lie within."""
+    """What a pass finds: statistics of what lies beyond each row's bracket, and the values that lie within."""
 
-    def __init__(self, width: int, bracket: _Bracket, rows: Rows, room: int) -> None:
+    def __init__(self, width: int, bracket: _Bracket, rows: Rows, room: NDArray[np.int64]) -> None:
         dtype = dtype_of(rows) or rows.dtype
         self.layers, self.scale, self.is_float64 = rows.layers, bracket.scale, rows.dtype == np.float64
         self.bracket = bracket.lower.astype(dtype), bracket.upper.astype(dtype)
         self.statistics, self.largest = Statistics.nothing(rows.count, len(rows.layers)), 0.0
         self.collected: list[_Collected] = []
-        self.room = np.full(rows.count, room, dtype=np.int64)
+        self._all_room, self._given, self._room = room, room.copy(), room.copy()
         self._near = np.zeros(width + -width % 8, dtype=np.uint8)
         self._places = np.empty(rows.count * (width // BLOCK_SHARE + 1), np.uint16)
         self._values = np.empty(self._places.size, dtype)
@@ -332,7 +328,7 @@ class _Summary:
     def add(self, block: FloatArray, start: int) -> None:
         """Add a block."""
         statistics: Any = (self.statistics.squares, self.statistics.signs)
-        collected: Any = (self.room, self._near, self._values, self._places, self._ends)
+        collected: Any = (self._room, self._near, self._values, self._places, self._ends)
         for layer, first, last, at in pieces(self.layers, start, start + block.shape[1]):
             kernels.summarize(block, (at, at + last - first), layer, self.bracket, self.scale, *statistics, *collected)
             end = self._ends[-1]
@@ -341,3 +337,11 @@ class _Summary:
                 self.collected.append(_Collected((start, layer), values, places, self._ends.copy()))
         if self.is_float64:
             self.largest = max(self.largest, float(np.abs(block).max(initial=0.0)))
+
+    def merge(self, found: _Summary) -> None:
+        """Add what was found in the blocks behind."""
+        self.statistics.squares += found.statistics.squares
+        self.statistics.signs += found.statistics.signs
+        self.largest = max(self.largest, found.largest)
+        self.collected += found.collected
+        self._all_room -= found._given - found._room

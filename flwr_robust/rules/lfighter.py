@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Matrix
-from flwr_robust.engine.passes import Rows, add_up, zeros
+from flwr_robust.engine.passes import zeros
+from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import Layer, pieces
 from flwr_robust.rules.base import Rule
 
@@ -90,13 +91,13 @@ class LFighter(Rule):
         def add_products(block: FloatArray, _: int, products: Matrix) -> None:
             products += block @ block.T
 
-        squares = add_up(rows.scan(add_squares, zeros(rows.count, classes), columns=(layer.start, layer.stop)))
+        squares = rows.scan(add_squares, zeros(rows.count, classes), columns=(layer.start, layer.stop))
         change = np.sqrt(squares).sum(axis=0)
         inner = np.zeros((rows.count, rows.count))
         for place in np.argsort(-change, kind="stable")[:2]:
             columns = (parts[int(place)].start, parts[int(place)].stop)
             made = zeros(rows.count, rows.count)
-            inner += add_up(rows.scan(add_products, made, columns=columns, dtype=np.float64))
+            inner += rows.scan(add_products, made, columns=columns, dtype=np.float64)
         return inner
 
 

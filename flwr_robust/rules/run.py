@@ -15,9 +15,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.engine.cpu import one_blas_thread
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Geometry, Needs, UnmeasuredError, Weights
-from flwr_robust.engine.passes import BadRowsError, Rows, measure, mix_rows
+from flwr_robust.engine.measure import measure
+from flwr_robust.engine.passes import BadRowsError
+from flwr_robust.engine.rows import Rows, mix_rows
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.randomness import DRAWS, generator_at, position_of
 
@@ -192,6 +195,11 @@ def run(rule: RuleLike, updates: Updates, threads: int | None = None, *, float32
     """
     n, trace = updates.n, Trace()
     require_rows((*rule.stages, rule.last), n)
+    with one_blas_thread():
+        return _run(rule, updates, n, trace, threads, float32_only)
+
+
+def _run(rule: RuleLike, updates: Updates, n: int, trace: Trace, threads: int | None, float32_only: bool) -> Aggregate:
     stages, last = unfold(rule, n, n, trace)
     vectors = [v for v in map(last.memory.get, last.measured) if v is not None and v.size == updates.d]
     points = updates.stacked(vectors) if vectors else updates

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Needs, Weights, clip_factors
 from flwr_robust.engine.kernels import signs
-from flwr_robust.engine.passes import Rows, zeros
+from flwr_robust.engine.passes import zeros
+from flwr_robust.engine.rows import Rows
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import number, whole_number
 from flwr_robust.rules.mean_shift import bandwidth_of, mean_shift
@@ -89,7 +90,7 @@ class SignGuard(Random, Rule):
         start = int(rows.generator().integers(rows.d - width + 1))
         count = lambda block, _, counts: signs.count_signs(block, counts)  # noqa: E731
         found = rows.scan(count, zeros(rows.count, 3, dtype=np.int64), columns=(start, start + width))
-        shares: NDArray[np.float64] = np.sum(found, axis=0) / max(width, 1)
+        shares: NDArray[np.float64] = found / max(width, 1)
         return shares
 
 

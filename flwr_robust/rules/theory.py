@@ -10,7 +10,7 @@ import numpy as np
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Geometry
-from flwr_robust.engine.passes import measure
+from flwr_robust.engine.measure import measure
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.base import Rule
 

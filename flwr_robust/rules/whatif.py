@@ -19,7 +19,8 @@ from flwr_robust.engine.cpu import Mixer, shaped
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Geometry, Matrix, Weights
 from flwr_robust.engine.lp import squared_lp_distances
-from flwr_robust.engine.passes import add_up, measure, read
+from flwr_robust.engine.measure import measure
+from flwr_robust.engine.passes import Pass
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.base import CoordinateRule, LinearRule, Rule
 from flwr_robust.rules.run import GaveUpError, Trace, plan, unfold
@@ -97,9 +98,10 @@ def outcomes(
     if reduced:
         places = [k for k, *_ in reduced]
         make = partial(_Reductions, reduced=reduced, target=target, dtype=points.dtype)
-        sums = read(points, lambda block, _, sums: sums.add(block), make, threads)
-        found.errors[places] = np.sqrt(add_up([each.squares for each in sums]))
-        found.inner_products[places] = add_up([each.products for each in sums])
+        data = Pass(points, points.device, threads=threads)
+        sums = data.read(lambda block, _, sums: sums.add(block), make, _merge)
+        found.errors[places] = np.sqrt(sums.squares)
+        found.inner_products[places] = sums.products
     return found
 
 
@@ -143,3 +145,8 @@ class _Reductions:
             rule.reduce(mixed, f, result)
             self.squares[k] += float(np.square(result - aim).sum())
             self.products[k] += float(result @ aim)
+
+
+def _merge(total: _Reductions, found: _Reductions) -> None:
+    total.squares += found.squares
+    total.products += found.products

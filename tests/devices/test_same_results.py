@@ -12,7 +12,9 @@ import pytest
 
 from flwr_robust import rules
 from flwr_robust.engine import cpu as parallel
-from flwr_robust.engine.passes import NonFiniteRowsError, measure, mix_rows
+from flwr_robust.engine.measure import measure
+from flwr_robust.engine.passes import NonFiniteRowsError
+from flwr_robust.engine.rows import mix_rows
 from flwr_robust.engine.torch_device import TensorUpdates
 from flwr_robust.engine.updates import Updates, make_layers
 from flwr_robust.rules.run import run
