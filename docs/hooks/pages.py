@@ -160,7 +160,7 @@ def strategies_page() -> str:
     return f"""# flwr_robust.strategies
 
 Import these names from `flwr_robust`. Each takes the parameters of its rule, `num_malicious_nodes`, the keyword
-arguments of Flower's `FedAvg`, and the options below.
+arguments of Flower's `FedAvg`, and the options below. `FedMedian` is another name of `Median`.
 
 ::: {shared}
 
@@ -171,6 +171,8 @@ arguments of Flower's `FedAvg`, and the options below.
 ::: flwr_robust.strategies.options.WrapperOptions
 
 ::: flwr_robust.strategies.options.RecordOptions
+
+::: flwr_robust.strategies.robust.PreAggregationStrategy
 
 ::: flwr_robust
 {HEADLESS}      show_docstring_description: false

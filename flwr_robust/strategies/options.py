@@ -43,7 +43,7 @@ class RecordOptions(TypedDict, total=False):
         File that gets one JSON line a round.
     suspicion : float, optional
         Keeps an exponentially weighted record of the quarantines and zero weights of each node, with this
-        decay in (0, 1): see `flwr_robust.suspicion.Suspicion`. Off by default.
+        decay in (0, 1): see `flwr_robust.record.suspicion.Suspicion`. Off by default.
     exclude_after : float, optional
         In (0, 1]: nodes whose suspicion is above it are asked to train no more; at most num_malicious_nodes
         of the connected nodes, the most suspicious first, and never more than the rule can spare.
