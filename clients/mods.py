@@ -85,7 +85,7 @@ class UpdateMod(ClientMod):
         """Return the (d,) update to report, given the node's own; d counts float values only."""
 
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """See `ClientMod.train`; an error reply, or one that does not fit what was sent, stays as it is."""
+        """Train honestly, and report another update; an error reply, or one that does not fit, stays as it is."""
         # Before the call: the app may change the message's content in place.
         sent = SentModel(message.content, self.statistics)
         reply = call_next(message, context)
@@ -99,7 +99,7 @@ class UpdateMod(ClientMod):
         return reply
 
     def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
-        """See `ClientMod.fit`.
+        """Train honestly, and report another update.
 
         Raises
         ------
@@ -167,11 +167,10 @@ class AttackMod(UpdateMod):
         self.attack = attack
 
     def begin(self, node: int, server_round: int) -> None:
-        """See `ClientMod.begin`: a node draws anew in each round, and otherwise than other nodes."""
+        """Draw anew in each round, and otherwise than other nodes."""
         self.attack.draw_for(node, server_round)
 
     def transform(self, update: Vector) -> Vector:
-        """See `UpdateMod.transform`."""
         row = update[None]
         reported: Vector = self.attack(row, 1, own=row)[0]
         return reported
@@ -219,18 +218,17 @@ class MalformedMod(ClientMod):
         self.attack = attack
 
     def begin(self, node: int, server_round: int) -> None:
-        """See `ClientMod.begin`."""
         self.attack.draw_for(node, server_round)
 
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """See `ClientMod.train`; an error reply stays as it is."""
+        """Train honestly, and spoil the reply; an error reply stays as it is."""
         reply = call_next(message, context)
         if not reply.has_error():
             reply.content = replace_arrays(reply.content, self.attack.spoil)
         return reply
 
     def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
-        """See `ClientMod.fit`; bytes become an array of bytes, because a NumPyClient can send nothing else."""
+        """Train honestly, and spoil the arrays; bytes become an array of bytes: a NumPyClient can send nothing else."""
         trained, num_examples, metrics = fit()
         spoilt = [self.attack.spoil(np.asarray(array)) for array in trained]
         arrays = [np.frombuffer(what, np.uint8) if isinstance(what, bytes) else what for what in spoilt]
@@ -258,7 +256,6 @@ class Silent(ClientMod):
         self.attack = attacks.Silent(seconds)
 
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """See `ClientMod.train`."""
         time.sleep(self.attack.seconds)
         return Message(Error(UNKNOWN_ERROR, "the node sends no update"), reply_to=message)
 
@@ -279,12 +276,10 @@ class LabelMod(ClientMod):
         self.attack = attack
 
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """See `ClientMod.train`."""
         with poison(self.attack):
             return call_next(message, context)
 
     def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
-        """See `ClientMod.fit`."""
         with poison(self.attack):
             return fit()
 

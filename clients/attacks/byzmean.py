@@ -50,7 +50,6 @@ class ByzMean(Attack):
             object.__setattr__(self, "knows", "rule")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         first = sight.f // 2
         second = sight.f - first
         if not second:
@@ -64,7 +63,6 @@ class ByzMean(Attack):
         return np.concatenate([wanted[:first], repeat(others, second, sight.honest)])
 
     def draw_for(self, *place: int) -> None:
-        """See `Attack.draw_for`."""
         self.base.draw_for(*place)
 
     def reset(self) -> None:
@@ -76,5 +74,4 @@ class ByzMean(Attack):
         return self.base.state()
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `Attack.load_state`."""
         self.base.load_state(state)

@@ -35,7 +35,6 @@ class NonFinite(Attack):
             raise ValueError(f"NonFinite was given value = {self.value!r}; give NaN, infinity or minus infinity.")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return np.full((sight.f, sight.honest.shape[1]), self.value, dtype=sight.honest.dtype)
 
 
@@ -58,7 +57,6 @@ class Scaled(Attack):
         check_number(self.factor, "Scaled", "factor", least=None)
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         with np.errstate(over="ignore"):
             return sight.own * sight.honest.dtype.type(self.factor)
 

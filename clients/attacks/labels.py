@@ -150,13 +150,11 @@ class LabelFlip(LabelPoison):
         super().__post_init__()
 
     def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
-        """See `LabelPoison.falsify`."""
         if labels.size and (labels.min() < 0 or labels.max() >= self.num_classes):
             raise self._wrong_labels(labels)
         return self.num_classes - 1 - labels
 
     def allowed(self) -> str:
-        """See `LabelPoison.allowed`."""
         return f"whole numbers from 0 to {self.num_classes - 1}"
 
 
@@ -183,7 +181,7 @@ class DynamicLabelFlip(LabelPoison):
     needs_scores = True
 
     def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
-        """See `LabelPoison.falsify`; of equally improbable classes the first."""
+        """Return each row's least probable class; of equally improbable ones the first."""
         if scores is None:
             raise ValueError(
                 "DynamicLabelFlip was given no scores; give what the global model says of each sample, as in "

@@ -115,7 +115,6 @@ class Mimic(Attack):
         }
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `Attack.load_state`."""
         self.reset()
         if not state:
             return
@@ -127,7 +126,7 @@ class Mimic(Attack):
         self._fixed.extend(state["fixed"].tolist())
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`; who sees no honest node copies nobody and sends its own update."""
+        """Copy a node; who sees no honest one copies nobody and sends its own update."""
         honest, ids = sight.honest, sight.ids
         if not len(honest):
             return sight.own

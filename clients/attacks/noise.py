@@ -33,7 +33,6 @@ class Drawing(Attack):
         object.__setattr__(self, "draws", Draws(self.seed, type(self).__name__))
 
     def draw_for(self, *place: int) -> None:
-        """See `Attack.draw_for`."""
         self.draws.move_to(*place)
 
     def reset(self) -> None:
@@ -41,11 +40,9 @@ class Drawing(Attack):
         self.draws.move_to()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """See `Attack.state`."""
         return self.draws.state()
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `Attack.load_state`."""
         self.draws.load_state(state)
 
 
@@ -76,7 +73,6 @@ class Random(Drawing):
         check_number(self.std, type(self).__name__, "std")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         rows = sight.honest
         # float32 noise for float32 rows: half the memory and time.
         dtype = np.float64 if rows.dtype == np.float64 else np.float32
@@ -100,7 +96,6 @@ class Noise(Random):
     """
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         noise = super().craft(sight)
         noise += sight.own
         return noise

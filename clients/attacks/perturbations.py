@@ -64,7 +64,6 @@ class Perturbation(Attack):
         """Return the (d,) update, given p."""
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(self.update(sight, self.towards(sight)), sight.f, sight.honest)
 
 
@@ -83,7 +82,7 @@ class MinMax(Perturbation):
     direction: str = "std"
 
     def update(self, sight: Sight, direction: Vector) -> Vector:
-        """See `Perturbation.update`; the mean itself always keeps this bound, but for rounding."""
+        """Return the update; the mean itself always keeps this bound, but for rounding."""
         line = Line(sight, direction)
         gamma = line.largest(lambda distances: distances.max(), float(line.between.max()))
         return sight.mean + (gamma or 0.0) * direction
@@ -115,7 +114,6 @@ class MinSum(Perturbation):
             raise ValueError(f"MinSum was given stealthy = {self.stealthy!r}; give True or False.")
 
     def update(self, sight: Sight, direction: Vector) -> Vector:
-        """See `Perturbation.update`."""
         line = Line(sight, direction)
         totals = line.between.sum(axis=1)
         gamma = line.largest(lambda distances: distances.sum(), float(totals.min() if self.stealthy else totals.max()))
@@ -194,7 +192,6 @@ class TailoredTrimmedMean(Perturbation):
             check_count(self.f, "TailoredTrimmedMean", "the whole number of values to trim at either end")
 
     def update(self, sight: Sight, direction: Vector) -> Vector:
-        """See `Perturbation.update`."""
         return sight.mean + self.gamma(sight, direction) * direction
 
     def gamma(self, sight: Sight, direction: Vector) -> float:

@@ -66,7 +66,7 @@ def line_search(
 
 
 def most_harmful(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule) -> tuple[float, Vector]:
-    """See `line_search`, which takes the round apart."""
+    """Do what `line_search` does, which takes the round apart."""
     damages = try_factors(sight, direction, factors, rule).errors
     largest = np.nanmax(damages)
     best = min(factor for factor, damage in zip(factors, damages, strict=True) if damage == largest)

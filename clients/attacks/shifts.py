@@ -30,7 +30,6 @@ class SignFlip(Attack):
     knows = "honest"
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(-sight.mean, sight.f, sight.honest)
 
 
@@ -90,7 +89,6 @@ class Shift(Attack):
         return most_harmful(sight, direction, self.factors, sight.rule)[0]
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         direction = self.direction(sight)
         return repeat(sight.mean + self.choose(sight, direction) * direction, sight.f, sight.honest)
 
@@ -163,7 +161,6 @@ class ALittleIsEnough(Shift):
         return sight.deviations(self.ddof)
 
     def choose(self, sight: Sight, direction: Vector) -> float:
-        """See `Shift.choose`."""
         if self.tau == "auto":
             return hiding_factor(sight.num_honest, sight.f)
         return super().choose(sight, direction)
@@ -197,7 +194,6 @@ class Lie(Attack):
         check_ddof(self.ddof, "Lie")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(sight.mean - self.z * sight.deviations(self.ddof), sight.f, sight.honest)
 
 

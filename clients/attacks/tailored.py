@@ -49,7 +49,6 @@ class Tailored(Attack):
         check_number(self.epsilon, "Tailored", "epsilon")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(-self.epsilon * sight.mean, sight.f, sight.honest)
 
 
@@ -75,7 +74,6 @@ class RandomEpsilon(Drawing):
         object.__setattr__(self, "choices", check_factors(self.choices, "RandomEpsilon", "choices"))
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         epsilon = self.draws.next().choice(self.choices)
         return repeat(-epsilon * sight.mean, sight.f, sight.honest)
 
@@ -116,7 +114,6 @@ class PoolAttack(Attack):
         object.__setattr__(self, "knows", "honest")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(-self.choose(sight) * sight.mean, sight.f, sight.honest)
 
     def choose(self, sight: Sight) -> float:

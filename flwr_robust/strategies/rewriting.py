@@ -77,7 +77,7 @@ class RewritingStrategy(Strategy):
 
     @property
     def suspicions(self) -> dict[int, float]:
-        """See `RobustStrategy`; what weights the strategy gives is not known here, so quarantines alone count."""
+        """By node id; what weights the strategy gives is not known here, so quarantines alone count."""
         return self.record.suspicions
 
     @property
