@@ -29,7 +29,7 @@ from flwr_robust import (
     rules,
 )
 from flwr_robust.record.suspicion import Suspicion, places_to_spare
-from tests.messages import FakeGrid, error, record, reply, trainer, values
+from tests.flower_messages import FakeGrid, error, record, reply, trainer, values
 
 START = record({"w": np.zeros(4, np.float32)})
 

@@ -15,8 +15,8 @@ from flwr.server.workflow import DefaultWorkflow
 
 from flwr_robust import rules
 from flwr_robust.legacy import RobustFedAvg
+from tests.flower_messages import RunGrid
 from tests.legacy import lies
-from tests.messages import RunGrid
 
 HONEST, ROUNDS = 5, 3
 START = [np.zeros((2, 2), np.float32), np.zeros(3, np.float32)]

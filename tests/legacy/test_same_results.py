@@ -11,8 +11,8 @@ from flwr.common import Parameters, ndarrays_to_parameters
 
 from flwr_robust import RobustStrategy, rules
 from flwr_robust.legacy import RobustFedAvg
+from tests.flower_messages import FakeGrid, record, reply, values
 from tests.legacy.fakes import FakeClient, fit_res, manager
-from tests.messages import FakeGrid, record, reply, values
 from tests.strategies import hostile
 from tests.strategies.hostile import EXPLODED, SHAPES, draw_arrays
 

@@ -11,7 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 
 import flwr_robust
 from flwr_robust import RobustStrategy
-from tests.messages import FakeGrid, trainer
+from tests.flower_messages import FakeGrid, trainer
 
 STRATEGIES = [
     strategy

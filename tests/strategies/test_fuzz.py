@@ -18,7 +18,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp.strategy import FedAdam, FedAvg, Strategy
 
 from flwr_robust import ARC, LASA, NNM, GeometricMedian, Krum, Mean, Median, TrimmedMean, rules
-from tests.messages import FakeGrid, record, values
+from tests.flower_messages import FakeGrid, record, values
 from tests.strategies import hostile
 from tests.strategies.hostile import DTYPES, EXPLODED, FLOATS, SHAPES, Arrays, Node, Rng, decoded, draw_arrays
 

@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message
 from flwr.serverapp.strategy import FedAvg
 
 from flwr_robust import ARC, LASA, NNM, Krum, Median, TrimmedMean
-from tests.messages import FakeGrid, record, reply
+from tests.flower_messages import FakeGrid, record, reply
 from tests.strategies.hostile import header, raw, to_npy, with_header
 
 # Large enough to tell one model's bytes from what a round costs anyway.

@@ -32,7 +32,7 @@ from flwr_robust import (
     TrimmedMean,
     rules,
 )
-from tests.messages import SHAPES, flat, models, reply, values
+from tests.flower_messages import SHAPES, flat, models, reply, values
 
 RANDOM = {SignGuard: {"seed": 3}, MixTailor: {"seed": 3}, DnC: {"seed": 3}}
 

@@ -11,7 +11,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from flwr_robust import ARC, NNM, GeometricMedian, Krum, Mean, Median, TrimmedMean
-from tests.messages import FakeGrid, ask, error, record, reply, values
+from tests.flower_messages import FakeGrid, ask, error, record, reply, values
 
 MODEL = {"w": np.zeros((2, 3), np.float32), "b": np.zeros(2, np.float32), "count": np.array(3, np.int64)}
 

@@ -32,7 +32,7 @@ from flwr_robust import (
     TrimmedMean,
     rules,
 )
-from tests.messages import FakeGrid, error, flat, mock_reply, models, record, reply, trainer, values
+from tests.flower_messages import FakeGrid, error, flat, mock_reply, models, record, reply, trainer, values
 
 
 def test_the_models_difference_is_aggregated_from_the_model_that_was_sent():

@@ -9,7 +9,7 @@ from flwr.serverapp import strategy as flower
 
 import flwr_robust
 from flwr_robust import ARC, NNM, Bucketing, GeometricMedian, Krum, Median, StaticClipping, TrimmedMean, rules
-from tests.messages import FakeGrid, ask, error, record, reply, trainer, values
+from tests.flower_messages import FakeGrid, ask, error, record, reply, trainer, values
 
 
 def vectors(n=9, d=40, seed=1):
