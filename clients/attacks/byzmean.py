@@ -41,7 +41,6 @@ class ByzMean(Attack):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the base attack."""
         if not isinstance(self.base, Attack) or not self.base.makes_updates:
             raise ValueError(
                 f"ByzMean was given base = {self.base!r}; give an attack that makes updates, such as Lie(0.5)."

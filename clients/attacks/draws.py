@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.rules.checks import whole_number
+
 _WORD = 2**32
-
-
-def check_seed(seed: Any, owner: str) -> None:
-    """Raise ValueError unless the seed is None or a whole number of 0 or more."""
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if seed is not None and not (whole and seed >= 0):
-        raise ValueError(f"{owner} was given seed = {seed!r}; give None or a whole number of 0 or more.")
 
 
 class Draws:
@@ -36,9 +31,9 @@ class Draws:
     """
 
     def __init__(self, seed: int | None, owner: str) -> None:
-        check_seed(seed, owner)
         self._owner = owner
-        self._seed = secrets.randbits(128) if seed is None else int(seed)
+        given = whole_number(seed, "seed", owner, at_least=0, or_none=True)
+        self._seed: int = secrets.randbits(128) if given is None else given
         self.move_to()
 
     def move_to(self, *place: int) -> None:

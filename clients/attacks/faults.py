@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Attack, check_number
+from flwr_robust.rules.checks import number
+
+from .base import Attack
 from .moments import Matrix
 from .noise import Drawing
 from .sight import Sight
@@ -30,7 +32,6 @@ class NonFinite(Attack):
     knows = "own"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         if not isinstance(self.value, float | np.floating) or np.isfinite(self.value):
             raise ValueError(f"NonFinite was given value = {self.value!r}; give NaN, infinity or minus infinity.")
 
@@ -53,8 +54,7 @@ class Scaled(Attack):
     knows = "own"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_number(self.factor, "Scaled", "factor", least=None)
+        number(self.factor, "factor", "Scaled")
 
     def craft(self, sight: Sight) -> Matrix:
         with np.errstate(over="ignore"):
@@ -119,8 +119,7 @@ class Silent(Attack):
     makes_updates = False
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_number(self.seconds, "Silent", "seconds")
+        number(self.seconds, "seconds", "Silent", at_least=0)
 
     def craft(self, sight: Sight) -> Matrix:
         """Raise TypeError: there are no updates to compute."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,8 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Attack, is_number
-from .draws import check_seed
+from flwr_robust.engine.choose import is_tensor, like
+from flwr_robust.rules.checks import number, whole_number
+
+from .base import Attack, as_array
 from .moments import Matrix
 from .sight import Sight
 
@@ -41,10 +42,9 @@ class LabelPoison(Attack):
     needs_scores = False
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        if not is_number(self.probability) or not 0 <= self.probability <= 1:
-            raise ValueError(f"{type(self).__name__} was given probability = {self.probability!r}; give one in [0, 1].")
-        check_seed(self.seed, type(self).__name__)
+        owner = type(self).__name__
+        number(self.probability, "probability", owner, at_least=0, at_most=1)
+        whole_number(self.seed, "seed", owner, at_least=0, or_none=True)
         self.reset()
 
     def reset(self) -> None:
@@ -97,14 +97,12 @@ class LabelPoison(Attack):
         return np.random.default_rng(self.seed).random(count) < self.probability
 
     def _apply(self, labels: Any, scores: Any, choose: Any) -> Any:
-        torch = sys.modules.get("torch")
-        if torch is not None and isinstance(labels, torch.Tensor):
-            flipped = self._apply(labels.detach().cpu().numpy(), scores, choose)
-            return torch.from_numpy(flipped).to(labels.device)
+        if is_tensor(labels):
+            return like(self._apply(as_array(labels), scores, choose), labels)
         given = np.asarray(labels)
         if not np.issubdtype(given.dtype, np.integer) and given.size:
             raise self._wrong_labels(given)
-        false = self.falsify(given.astype(np.int64), _as_array(scores))
+        false = self.falsify(given.astype(np.int64), _scores(scores))
         flipped = np.where(choose(given.shape), false, given)
         if given.size and given.dtype.kind in "iu" and flipped.max() > np.iinfo(given.dtype).max:
             raise ValueError(f"{self!r} cannot write {flipped.max()} as {given.dtype}; give labels of a wider dtype.")
@@ -143,10 +141,7 @@ class LabelFlip(LabelPoison):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        whole = isinstance(self.num_classes, int | np.integer) and not isinstance(self.num_classes, bool)
-        if not whole or self.num_classes < 2:
-            raise ValueError(f"LabelFlip was given num_classes = {self.num_classes!r}; give 2 or more.")
+        whole_number(self.num_classes, "num_classes", "LabelFlip", at_least=2)
         super().__post_init__()
 
     def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
@@ -195,12 +190,6 @@ class DynamicLabelFlip(LabelPoison):
         return np.asarray(scores.argmin(axis=-1), dtype=np.int64)
 
 
-def _as_array(scores: Any) -> NDArray[Any] | None:
+def _scores(scores: Any) -> NDArray[Any] | None:
     """Return scores as a NumPy array; functions are called for them."""
-    if scores is None:
-        return None
-    if callable(scores):
-        scores = scores()
-    if hasattr(scores, "detach"):  # a torch tensor; NumPy knows no bfloat16
-        scores = scores.detach().cpu().double().numpy()
-    return np.asarray(scores)
+    return None if scores is None else as_array(scores() if callable(scores) else scores)

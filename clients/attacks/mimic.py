@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.rules.checks import whole_number
+
 from .base import Attack
 from .moments import Matrix, Vector, column_blocks, column_means, inner_products
 from .sight import Sight
@@ -91,9 +93,7 @@ class Mimic(Attack):
     _fixed: list[Hashable] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        if isinstance(self.warmup, bool) or not isinstance(self.warmup, int | np.integer) or self.warmup < 0:
-            raise ValueError(f"Mimic was given warmup = {self.warmup!r}; give a number of rounds, 0 or more.")
+        whole_number(self.warmup, "warmup", "Mimic", at_least=0)
 
     def reset(self) -> None:
         """Forget the warm-up and the chosen node."""

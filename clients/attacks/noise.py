@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Attack, check_number
+from flwr_robust.rules.checks import number
+
+from .base import Attack
 from .draws import Draws
 from .moments import Matrix
 from .sight import Sight
@@ -29,7 +31,6 @@ class Drawing(Attack):
     draws: Draws = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the seed."""
         object.__setattr__(self, "draws", Draws(self.seed, type(self).__name__))
 
     def draw_for(self, *place: int) -> None:
@@ -68,9 +69,8 @@ class Random(Drawing):
     knows = "own"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
-        check_number(self.std, type(self).__name__, "std")
+        number(self.std, "std", type(self).__name__, at_least=0)
 
     def craft(self, sight: Sight) -> Matrix:
         rows = sight.honest

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from flwr_robust import rules
+from flwr_robust.rules.checks import whole_number
 
-from .base import Attack, check_count
+from .base import Attack
 from .moments import Matrix, Vector, column_blocks, inner_products
 from .search import try_factors
 from .sight import Sight, repeat
@@ -45,7 +46,6 @@ class Perturbation(Attack):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         if not isinstance(self.direction, str) or self.direction not in DIRECTIONS:
             known = "; ".join(f'"{name}": {meaning}' for name, meaning in DIRECTIONS.items())
             raise ValueError(f"{type(self).__name__} was given direction = {self.direction!r}; give one of {known}.")
@@ -108,7 +108,6 @@ class MinSum(Perturbation):
     stealthy: bool = False
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
         if not isinstance(self.stealthy, bool):
             raise ValueError(f"MinSum was given stealthy = {self.stealthy!r}; give True or False.")
@@ -186,10 +185,8 @@ class TailoredTrimmedMean(Perturbation):
     direction: str = "std"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
-        if self.f is not None:
-            check_count(self.f, "TailoredTrimmedMean", "the whole number of values to trim at either end")
+        whole_number(self.f, "f", "TailoredTrimmedMean", at_least=0, or_none=True)
 
     def update(self, sight: Sight, direction: Vector) -> Vector:
         return sight.mean + self.gamma(sight, direction) * direction

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from flwr_robust import rules
+from flwr_robust.rules.checks import number
 from flwr_robust.rules.whatif import can_plan
 
-from .base import Attack, check_number
+from .base import Attack
 from .moments import Matrix, Vector
 from .noise import Drawing
 from .search import SearchError, bare, try_factors
-from .shifts import check_factors
+from .shifts import at_least_0
 from .sight import Rule, Sight, repeat
 
 # From what breaks Krum (0.1) to what breaks the median (10), in steps of a tenth of a decade.
@@ -45,8 +46,7 @@ class Tailored(Attack):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_number(self.epsilon, "Tailored", "epsilon")
+        number(self.epsilon, "epsilon", "Tailored", at_least=0)
 
     def craft(self, sight: Sight) -> Matrix:
         return repeat(-self.epsilon * sight.mean, sight.f, sight.honest)
@@ -69,9 +69,8 @@ class RandomEpsilon(Drawing):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
-        object.__setattr__(self, "choices", check_factors(self.choices, "RandomEpsilon", "choices"))
+        object.__setattr__(self, "choices", at_least_0(self.choices, "choices", "RandomEpsilon"))
 
     def craft(self, sight: Sight) -> Matrix:
         epsilon = self.draws.next().choice(self.choices)
@@ -104,8 +103,7 @@ class PoolAttack(Attack):
     knows = "rule"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        object.__setattr__(self, "factors", check_factors(self.factors, "PoolAttack"))
+        object.__setattr__(self, "factors", at_least_0(self.factors, "factors", "PoolAttack"))
         if self.pool is None:
             return
         if isinstance(self.pool, str) or not (len(self.pool) and all(map(callable, self.pool))):

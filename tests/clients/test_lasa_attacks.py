@@ -245,7 +245,7 @@ def test_byz_mean_knows_what_its_base_knows() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: attacks.Lie(-1), r"Lie was given z = -1; give a finite number >= 0"),
+        (lambda: attacks.Lie(-1), r"Lie was given z = -1; give a finite number of 0 or more"),
         (lambda: attacks.Lie(ddof=3), r"Lie was given ddof = 3"),
         (lambda: attacks.Random(std=-0.1), r"Random was given std = -0.1"),
         (lambda: attacks.Noise(float("nan")), r"Noise was given std = nan"),

@@ -77,7 +77,7 @@ def test_byz_mean_counts_the_unseen() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"unseen": -1}, "unseen = -1; give the number of honest updates that are not seen"),
+        ({"unseen": -1}, "unseen = -1; give a whole number of 0 or more"),
         ({"own": np.ones((1, 8))}, r"own updates of shape \(1, 8\); give \(f, d\) = \(2, 8\)"),
         ({"own": np.ones((2, 3))}, r"own updates of shape \(2, 3\)"),
     ],

@@ -126,7 +126,7 @@ def test_rules_that_refuse_or_break_down() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: attacks.Tailored(-1), r"Tailored was given epsilon = -1; give a finite number >= 0"),
+        (lambda: attacks.Tailored(-1), r"Tailored was given epsilon = -1; give a finite number of 0 or more"),
         (lambda: attacks.RandomEpsilon(()), r"RandomEpsilon was given choices = \(\)"),
         (lambda: attacks.RandomEpsilon([1, -1]), r"RandomEpsilon was given choices"),
         (lambda: attacks.RandomEpsilon(seed="a"), r"RandomEpsilon was given seed = 'a'"),  # type: ignore[arg-type]
