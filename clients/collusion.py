@@ -38,7 +38,7 @@ class Instruction:
 def instructions_of(messages: Iterable[Message], statistics: bool = True) -> list[Instruction]:
     """Take note of what train messages carry; messages that share their arrays share one model.
 
-    `statistics` tells whether running statistics of batch normalisation belong to the updates.
+    `statistics`: whether running statistics of batch normalisation belong to the updates.
     """
     models: dict[tuple[int, ...], SentModel] = {}
     noted = []
@@ -68,7 +68,7 @@ class Collusion:
         self.attack = attack
         self._strategy = strategy
         self._given_rule = rule
-        self._told_mean = False
+        self._mean_is_logged = False
 
     def corrupt(
         self,
@@ -79,7 +79,7 @@ class Collusion:
     ) -> list[Message | None]:
         """Return the replies with those of malicious nodes replaced, or None for them where they are held back.
 
-        All others are the same objects. `watch` tells which of the honest nodes the malicious ones see.
+        All others are the same objects. `watch` returns those of the honest nodes whose updates the malicious ones see.
         """
         corrupted: list[Message | None] = list(replies)
         answers = [(index, _origin(reply, instructions), reply) for index, reply in enumerate(replies)]
@@ -138,12 +138,12 @@ class Collusion:
         ]
 
     def _rule(self, sent: SentModel) -> Rule:
-        """Return the server's rule; one that looks at layers is told them."""
+        """Return the server's rule, with the layers where it takes them."""
         rule = self._given_rule if self._given_rule is not None else getattr(self._strategy, "rule", None)
         if rule is None:
-            if not self._told_mean:
+            if not self._mean_is_logged:
                 log(INFO, "Adversary: the strategy has no rule, so the attack is optimised against the mean.")
-                self._told_mean = True
+                self._mean_is_logged = True
             return _mean
         layered: Any = rule
         return partial(layered, layers=sent.layers) if _takes_layers(rule) else rule
@@ -155,11 +155,11 @@ def _mean(rows: Matrix) -> Vector:
 
 
 def _takes_layers(rule: Rule) -> bool:
-    """Tell whether a rule has a ``layers`` argument."""
+    """Whether a rule has a ``layers`` argument."""
     try:
         return "layers" in inspect.signature(rule).parameters
     except (TypeError, ValueError):
-        # Some callables, such as NumPy's, have no signature to look at.
+        # Some callables, such as NumPy's, have no signature.
         return False
 
 

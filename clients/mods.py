@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 from zlib import crc32
 
@@ -28,6 +28,8 @@ Parameters = list[NDArray[Any]]
 FitResult = tuple[Parameters, int, dict[str, Any]]
 
 UNKNOWN_ERROR = 0  # Flower's code for an error of no known kind
+# Under which names servers send the number of the round: Flower's strategies first.
+ROUND_KEYS = ("server-round", "server_round", "current_round", "round")
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,8 @@ class ClientMod(ABC):
         """Handle a message as a Flower mod; only train messages are touched."""
         if not is_train(message):
             return call_next(message, context)
-        self.begin(node_number(context), _round(message))
+        configs = message.content.config_records.values()
+        self.begin(node_number(context), round_of(configs, str(message.metadata.message_id).encode()))
         return self.train(message, context, call_next)
 
     def begin(self, node: int, server_round: int) -> None:  # noqa: B027 - most mods draw nothing
@@ -334,9 +337,7 @@ def node_number(context: Context) -> int:
     return int(context.node_config.get("partition-id", context.node_id))
 
 
-def _round(message: Message) -> int:
-    """Return the server's round where the message tells it, else a number that goes with the message."""
-    for record in message.content.config_records.values():
-        if isinstance(record.get("server-round"), int):
-            return int(record["server-round"])  # type: ignore[arg-type]
-    return crc32(str(message.metadata.message_id).encode())
+def round_of(configs: Iterable[Mapping[str, Any]], sent: bytes) -> int:
+    """Return the number of the round that a configuration holds, else a checksum of what was sent."""
+    found = (config[key] for config in configs for key in ROUND_KEYS if isinstance(config.get(key), int))
+    return int(next(found, crc32(sent)))

@@ -235,7 +235,7 @@ def test_nobody_malicious_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sees": 1.5}, r"sees = 1.5; give a fraction in \[0, 1\], or None"),
+        ({"sees": 1.5}, r"sees = 1.5; give a number in \[0, 1\]"),
         ({"sees": True}, r"sees = True"),
         ({"redraw": True}, r"redraw = True with node ids; give a number or a fraction"),
     ],
