@@ -6,7 +6,7 @@ here; they change nothing unless the mod is active (or a flip is given):
 >>> labels = poisoned_labels(labels)                                            # doctest: +SKIP
 >>> loader = DataLoader(PoisonedDataset(dataset), batch_size=32, shuffle=True)  # doctest: +SKIP
 
-Dynamic flipping asks the global model, as it was received, for each sample:
+Dynamic flipping needs the output of the global model, as it was received, for each sample:
 
 >>> scores = frozen_scores(model)                                               # doctest: +SKIP
 >>> labels = poisoned_labels(labels, lambda: scores(images))                    # doctest: +SKIP
@@ -45,7 +45,7 @@ def poison(flip: LabelPoison) -> Iterator[None]:
 
 
 def poisoned_labels(labels: Labels, scores: Any = None) -> Labels:
-    """Return the labels to train on: flipped inside a poisoned train call, as given elsewhere.
+    """Return the labels to train on: flipped inside a poisoned train call, unchanged elsewhere.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def frozen_scores(model: Any) -> Scores:
     Parameters
     ----------
     model : torch.nn.Module
-        The global model, before it is trained. A copy in evaluation mode answers, on the model's device.
+        The global model, before it is trained. A copy in evaluation mode is used, on the model's device.
 
     Returns
     -------

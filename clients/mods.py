@@ -28,7 +28,7 @@ Parameters = list[NDArray[Any]]
 FitResult = tuple[Parameters, int, dict[str, Any]]
 
 UNKNOWN_ERROR = 0  # Flower's code for an error of no known kind
-# Under which names servers send the number of the round: Flower's strategies first.
+# Names under which servers send the number of the round; Flower's strategies use the first.
 ROUND_KEYS = ("server-round", "server_round", "current_round", "round")
 
 _log = logging.getLogger(__name__)
@@ -149,8 +149,7 @@ class AttackMod(UpdateMod):
     Parameters
     ----------
     attack : clients.attacks.Attack
-        One that makes updates. Its own update is all that it sees: where the attack asks for the honest mean, it
-        stands for it.
+        One that makes updates. The node's own update is all that it sees, and takes the place of the honest mean.
     **options
         `statistics` and `names`: see `UpdateMod`.
 
@@ -170,7 +169,7 @@ class AttackMod(UpdateMod):
         self.attack = attack
 
     def begin(self, node: int, server_round: int) -> None:
-        """Draw anew in each round, and otherwise than other nodes."""
+        """Draw anew in each round, and differently from other nodes."""
         self.attack.draw_for(node, server_round)
 
     def transform(self, update: Vector) -> Vector:
@@ -239,7 +238,7 @@ class MalformedMod(ClientMod):
 
 
 class WrongShape(MalformedMod):
-    """Report arrays with one value more than was asked for; see `clients.attacks.WrongShape`."""
+    """Report arrays with one value more than were sent; see `clients.attacks.WrongShape`."""
 
     def __init__(self) -> None:
         super().__init__(attacks.WrongShape())
@@ -253,7 +252,7 @@ class Garbage(MalformedMod):
 
 
 class Silent(ClientMod):
-    """Do not train, and answer with an error after `seconds`; see `clients.attacks.Silent`."""
+    """Do not train, and reply with an error after `seconds`; see `clients.attacks.Silent`."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.attack = attacks.Silent(seconds)
@@ -288,44 +287,17 @@ class LabelMod(ClientMod):
 
 
 class LabelFlip(LabelMod):
-    """Train on mirrored labels (NNM 14.3); see `LabelMod` for what the app does.
-
-    Parameters
-    ----------
-    num_classes : int
-        See `clients.attacks.LabelFlip`.
-    probability : float
-        See `clients.attacks.LabelFlip`.
-    seed : int, optional
-        See `clients.attacks.LabelFlip`.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is wrong.
-    """
+    """Train on mirrored labels (NNM 14.3), as `clients.attacks.LabelFlip` flips them; see `LabelMod`."""
 
     def __init__(self, num_classes: int, probability: float = 1.0, seed: int | None = None) -> None:
         super().__init__(attacks.LabelFlip(num_classes, probability, seed))
 
 
 class DynamicLabelFlip(LabelMod):
-    """Train on the labels that the global model finds least probable (LPA 5.1); see `LabelMod`.
+    """Train on the labels that the global model finds least probable (LPA 5.1), as `clients.attacks.DynamicLabelFlip`.
 
-    The app also says what the global model makes of its samples: ``poisoned_labels(labels, scores=...)`` or
-    ``PoisonedDataset(dataset, scores=...)``.
-
-    Parameters
-    ----------
-    probability : float
-        See `clients.attacks.DynamicLabelFlip`.
-    seed : int, optional
-        See `clients.attacks.DynamicLabelFlip`.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is wrong.
+    See `LabelMod`; the app also passes the global model's output for its samples on:
+    ``poisoned_labels(labels, scores=...)`` or ``PoisonedDataset(dataset, scores=...)``.
     """
 
     def __init__(self, probability: float = 1.0, seed: int | None = None) -> None:

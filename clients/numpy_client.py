@@ -13,7 +13,7 @@ from .mods import ClientMod, FitResult, Parameters, node_number, round_of
 
 
 class MaliciousNumPyClient(NumPyClient):
-    """A NumPyClient whose training is malicious and that answers everything else honestly.
+    """A NumPyClient whose training is malicious, and honest in everything else.
 
     Parameters
     ----------
@@ -40,11 +40,9 @@ class MaliciousNumPyClient(NumPyClient):
         self.node = node
 
     def get_properties(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Answer as the honest client."""
         return self.client.get_properties(config)
 
     def get_parameters(self, config: dict[str, Any]) -> Parameters:
-        """Answer as the honest client."""
         return self.client.get_parameters(config)
 
     def fit(self, parameters: Parameters, config: dict[str, Any]) -> FitResult:
@@ -72,7 +70,6 @@ class MaliciousNumPyClient(NumPyClient):
         return self.mod.fit(parameters, lambda: self.client.fit(parameters, config))
 
     def evaluate(self, parameters: Parameters, config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-        """Answer as the honest client."""
         return self.client.evaluate(parameters, config)
 
     def to_client(self) -> Client:

@@ -1,4 +1,4 @@
-"""Who is malicious in a round, and whom the malicious nodes watch."""
+"""Which nodes are malicious in a round, and which of the honest ones they observe."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from flwr_robust.rules.checks import is_whole, number, whole_number
 
 Nodes = Callable[[], Iterable[int]]
 
-# Keeps the draw of watched nodes apart from that of malicious ones.
-_WATCHED = 1
+# Keeps the draw of observed nodes apart from that of malicious ones.
+_OBSERVED = 1
 
 
 class Roles:
-    """Parts the nodes of a grid.
+    """Divides the nodes of a grid into malicious and honest ones.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ class Roles:
             self._drawn = _draw(self._share, _in_order(self._nodes()), np.random.default_rng(seed))
         return self._drawn
 
-    def watched(self, honest: Iterable[int]) -> frozenset[int]:
+    def observed(self, honest: Iterable[int]) -> frozenset[int]:
         """Return those of a round's honest nodes whose updates the malicious nodes see: the same ones, if they can."""
         present = list(honest)
         if self._sees is None:
             return frozenset(present)
         nodes = _in_order(self._nodes())
-        chances = np.random.default_rng([self._seed, 0, _WATCHED]).random(len(nodes))
+        chances = np.random.default_rng([self._seed, 0, _OBSERVED]).random(len(nodes))
         ranks = dict(zip(nodes, chances.tolist(), strict=True))
         present.sort(key=lambda node: ranks.get(node, 1.0))
         return frozenset(present[: resolve_f(self._sees, len(present))])

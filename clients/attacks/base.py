@@ -97,9 +97,9 @@ class Attack(ABC):
         """Return the (f, d) malicious updates."""
 
     def draw_for(self, *place: int) -> None:  # noqa: B027 - most attacks draw nothing
-        """Draw from here on what belongs to a place such as (node, round), for attacks that draw.
+        """Go on with the random draws that belong to a place such as (node, round).
 
-        A node on its own calls this in each round: it may run in a process that knows of no other rounds.
+        A node on its own calls this in each round: its process may know of no other rounds.
         """
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -118,7 +118,20 @@ class Attack(ABC):
             raise ValueError(f"{self!r} keeps no state, but was given {sorted(state)}; load that of the same attack.")
 
     def reset(self) -> None:  # noqa: B027 - optional: most attacks are stateless
-        """Forget what earlier rounds left behind."""
+        """Forget what is kept between rounds."""
+
+
+class WithoutUpdates(Attack):
+    """An attack that is no matter of updates: malicious nodes poison their data, or send no usable reply."""
+
+    makes_updates = False
+
+    def craft(self, sight: Sight) -> Matrix:
+        """Raise TypeError: there are no updates to compute."""
+        elsewhere = "" if self.knows == "data" else " or in an Adversary"
+        raise TypeError(
+            f"{self!r} makes no updates; use it on malicious nodes, with clients.mods.{type(self).__name__}{elsewhere}."
+        )
 
 
 def as_array(values: Any) -> NDArray[Any]:

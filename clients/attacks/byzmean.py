@@ -1,4 +1,4 @@
-"""ByzMean: some attack, the others steer the mean of all (LASA 7.3)."""
+"""ByzMean: some nodes send a base attack, the others move the mean of all updates to it (LASA 7.3)."""
 
 from __future__ import annotations
 
@@ -65,11 +65,9 @@ class ByzMean(Attack):
         self.base.draw_for(*place)
 
     def reset(self) -> None:
-        """Forget what the base attack remembers."""
         self.base.reset()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what the base attack keeps."""
         return self.base.state()
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:

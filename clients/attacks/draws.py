@@ -1,4 +1,4 @@
-"""Random draws of attacks: a generator a call, so that a round's draws depend on its number alone."""
+"""Random draws of attacks: one generator per call, so that a round's draws depend on its number alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Draws:
         self.move_to()
 
     def move_to(self, *place: int) -> None:
-        """Start again, with draws that belong to a place such as (node, round); nowhere: from the beginning."""
+        """Start again with the draws of a place such as (node, round); without one, with the first draws."""
         self._place, self._calls = place, 0
 
     def next(self) -> np.random.Generator:
@@ -47,7 +47,7 @@ class Draws:
         return np.random.default_rng([len(self._place), *self._place, self._calls, self._seed])
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return where the draws stand; of a seed from the operating system, also the seed."""
+        """Return the seed, and how many calls have drawn from it."""
         words = []
         left = self._seed
         while left:
@@ -56,7 +56,7 @@ class Draws:
         return {"calls": np.array(self._calls), "seed": np.array(words, dtype=np.uint64)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from where `state` stood.
+        """Go on where `state` was taken.
 
         Raises
         ------

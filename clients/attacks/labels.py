@@ -12,18 +12,15 @@ from numpy.typing import NDArray
 from flwr_robust.engine.choose import is_tensor, like
 from flwr_robust.rules.checks import number, whole_number
 
-from .base import Attack, as_array
-from .moments import Matrix
-from .sight import Sight
+from .base import WithoutUpdates, as_array
 
 Labels = TypeVar("Labels")
 
 
-class LabelPoison(Attack):
-    """A data attack: malicious nodes train honestly, on labels that some are false.
+class LabelPoison(WithoutUpdates):
+    """A data attack: malicious nodes train honestly, on labels of which some are false.
 
-    They use `flip`, a `clients.PoisonedDataset` or a mod of `clients.mods`. There are no updates to compute, so
-    calling it raises TypeError.
+    They use `flip`, a `clients.PoisonedDataset` or a mod of `clients.mods`.
 
     Attributes
     ----------
@@ -38,7 +35,6 @@ class LabelPoison(Attack):
     _generator: np.random.Generator
 
     knows = "data"
-    makes_updates = False
     needs_scores = False
 
     def __post_init__(self) -> None:
@@ -52,14 +48,6 @@ class LabelPoison(Attack):
         # Subclasses are frozen: their parameters are, not where their draws stand.
         object.__setattr__(self, "_generator", np.random.default_rng(self.seed))
 
-    def craft(self, sight: Sight) -> Matrix:
-        """Raise TypeError: there are no updates to compute."""
-        name = type(self).__name__
-        raise TypeError(
-            f"{name} poisons labels and makes no updates; use its flip(labels), clients.PoisonedDataset or "
-            f"clients.mods.{name} on the malicious nodes."
-        )
-
     @abstractmethod
     def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
         """Return the false label of each."""
@@ -72,7 +60,7 @@ class LabelPoison(Attack):
         labels : integer NumPy array or torch tensor of any shape, a list or tuple of ints, or one int
             Not modified.
         scores : array or tensor, optional
-            What the global model says of each sample, ``(*shape of labels, classes)``: probabilities, their
+            The global model's output for each sample, ``(*shape of labels, classes)``: probabilities, their
             logarithms or logits. For `DynamicLabelFlip`; others ignore it.
 
         Returns
@@ -93,7 +81,7 @@ class LabelPoison(Attack):
         return flipped
 
     def choose(self, count: int) -> NDArray[np.bool_]:
-        """Tell which of a data set's `count` samples are poisoned: with a seed, the same at each call."""
+        """Return which of a data set's `count` samples are poisoned: with a seed, the same in each call."""
         return np.random.default_rng(self.seed).random(count) < self.probability
 
     def _apply(self, labels: Any, scores: Any, choose: Any) -> Any:
@@ -109,7 +97,7 @@ class LabelPoison(Attack):
         return int(flipped) if isinstance(labels, int) else flipped.astype(given.dtype)
 
     def allowed(self) -> str:
-        """Say which labels there are."""
+        """Return which labels are allowed, for error messages."""
         return "whole numbers"
 
     def _wrong_labels(self, labels: NDArray[Any]) -> ValueError:
@@ -179,7 +167,7 @@ class DynamicLabelFlip(LabelPoison):
         """Return each row's least probable class; of equally improbable ones the first."""
         if scores is None:
             raise ValueError(
-                "DynamicLabelFlip was given no scores; give what the global model says of each sample, as in "
+                "DynamicLabelFlip was given no scores; give the global model's output for each sample, as in "
                 "poisoned_labels(labels, lambda: model(x)) or PoisonedDataset(dataset, scores=frozen_scores(model))."
             )
         if scores.ndim != labels.ndim + 1 or scores.shape[:-1] != labels.shape or not scores.shape[-1]:

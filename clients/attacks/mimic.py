@@ -1,4 +1,4 @@
-"""Mimic: all attackers copy one honest node, so that the server gives the most particular one most weight."""
+"""Mimic: all attackers copy one honest node, which then outweighs the others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ScatterTracker:
         self.projections: defaultdict[Hashable, float] = defaultdict(float)
 
     def update(self, honest: Matrix, ids: Sequence[Hashable]) -> None:
-        """Take in a round of (m, d) honest updates and the names of their nodes."""
+        """Add a round of (m, d) honest updates, with the names of their nodes."""
         weight = 1 / (1 + self.rounds)
         means = column_means(honest)
         self.mean = means if self.mean is None else (1 - weight) * self.mean + weight * means
@@ -126,7 +126,7 @@ class Mimic(Attack):
         self._fixed.extend(state["fixed"].tolist())
 
     def craft(self, sight: Sight) -> Matrix:
-        """Copy a node; who sees no honest one copies nobody and sends its own update."""
+        """Return copies of a node's update; attackers that see no honest one send their own."""
         honest, ids = sight.honest, sight.ids
         if not len(honest):
             return sight.own

@@ -18,7 +18,7 @@ from .sight import Sight
 
 
 @dataclass(frozen=True)
-class Drawing(Attack):
+class Randomised(Attack):
     """An attack that draws anew in each round, from a seed.
 
     Parameters
@@ -37,7 +37,6 @@ class Drawing(Attack):
         self.draws.move_to(*place)
 
     def reset(self) -> None:
-        """Start the draws again."""
         self.draws.move_to()
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -48,7 +47,7 @@ class Drawing(Attack):
 
 
 @dataclass(frozen=True)
-class Random(Drawing):
+class Random(Randomised):
     """Send Gaussian noise: ``b_i ~ N(0, std^2 I)``, each node its own (LASA 7.3).
 
     Parameters
@@ -56,7 +55,7 @@ class Random(Drawing):
     std : float
         Standard deviation, 0 or more.
     seed : int, optional
-        See `Drawing`.
+        See `Randomised`.
 
     Examples
     --------
@@ -92,7 +91,7 @@ class Noise(Random):
     std : float
         Standard deviation, 0 or more.
     seed : int, optional
-        See `Drawing`.
+        See `Randomised`.
     """
 
     def craft(self, sight: Sight) -> Matrix:

@@ -1,4 +1,4 @@
-"""Attacks that push the honest mean as far as a detector lets pass: ``b = mean + gamma p`` (LASA 7.3).
+"""Attacks that move the honest mean as far as a bound on distances allows: ``b = mean + gamma p`` (LASA 7.3).
 
 Shejwalkar and Houmansadr (2021) invented them. Distances along the line follow from inner products of the
 rows and the direction, so that gamma is found without touching the data again.
@@ -118,7 +118,7 @@ class MinSum(Perturbation):
         gamma = line.largest(lambda distances: distances.sum(), float(totals.min() if self.stealthy else totals.max()))
         if gamma is not None:
             return sight.mean + gamma * direction
-        # Of the other bound the mean can only fall short by rounding.
+        # The mean misses the other bound by rounding alone.
         return sight.known[int(np.argmin(totals))].astype(np.float64) if self.stealthy else sight.mean
 
 

@@ -42,7 +42,7 @@ class Shift(Attack):
     Parameters
     ----------
     tau : float or str
-        The factor, 0 or more; "optimal" searches it in `factors`; a subclass may know other words.
+        The factor, 0 or more; "optimal" searches it in `factors`; a subclass may allow other words.
     factors : sequence of float
         What "optimal" tries, each 0 or more. Default: 0 to 10 by 0.25.
     """
@@ -98,7 +98,7 @@ class Shift(Attack):
 
 @dataclass(frozen=True)
 class FallOfEmpires(Shift):
-    """Shrink or turn round the honest mean: ``b = (1 - tau) mean`` (NNM 14.3, ARC D.3; Xie et al., 2020).
+    """Shrink or reverse the honest mean: ``b = (1 - tau) mean`` (NNM 14.3, ARC D.3; Xie et al., 2020).
 
     Parameters
     ----------

@@ -275,7 +275,7 @@ def test_wrong_updates(honest: Any) -> None:
 
 @pytest.mark.parametrize("f", [-1, 1.5, True, "2"])
 def test_wrong_f(f: Any) -> None:
-    with pytest.raises(ValueError, match="SignFlip was given f = .*; give a whole number of 0 or more"):
+    with pytest.raises(ValueError, match=r"SignFlip was given f = .*; give a whole number of 0 or more"):
         attacks.SignFlip()(draw(3, 4), f)
 
 

@@ -137,7 +137,9 @@ def test_wrong_use() -> None:
         PoisonedDataset([(1, 2)], attacks.DynamicLabelFlip())
     with pytest.raises(ValueError, match="probability = 2"):
         attacks.DynamicLabelFlip(2)
-    with pytest.raises(TypeError, match="poisons labels and makes no updates"):
+    with pytest.raises(
+        TypeError, match=r"makes no updates; use it on malicious nodes, with clients\.mods\.DynamicLabelFlip\."
+    ):
         attacks.DynamicLabelFlip()(np.ones((2, 2)), 1)
 
 
