@@ -28,7 +28,7 @@ from flwr_robust import (
     TrimmedMean,
     rules,
 )
-from flwr_robust.record.suspicion import Suspicion, places_to_spare
+from flwr_robust.record.suspicion import Suspicion, max_excluded
 from tests.flower_messages import FakeGrid, error, record, reply, trainer, values
 
 START = record({"w": np.zeros(4, np.float32)})
@@ -82,13 +82,13 @@ def test_never_so_many_are_excluded_that_the_rule_lacks_replies():
     def at_least(least):
         return lambda n: n >= least
 
-    assert places_to_spare(10, 10, 3, at_least(7)) == 3
-    assert places_to_spare(10, 10, 3, at_least(9)) == 1
-    assert places_to_spare(10, 10, 3, at_least(10)) == 0
+    assert max_excluded(10, 10, 3, at_least(7)) == 3
+    assert max_excluded(10, 10, 3, at_least(9)) == 1
+    assert max_excluded(10, 10, 3, at_least(10)) == 0
     # Others take the places: five of ten are asked in any case, whether that is enough or not.
-    assert places_to_spare(5, 10, 3, at_least(5)) == 3
-    assert places_to_spare(5, 10, 3, at_least(6)) == 3
-    assert places_to_spare(2, 2, 5, at_least(0)) == 2
+    assert max_excluded(5, 10, 3, at_least(5)) == 3
+    assert max_excluded(5, 10, 3, at_least(6)) == 3
+    assert max_excluded(2, 2, 5, at_least(0)) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Arrays as they travel: `.npy` bytes, read where they lie, and the layout of a model.
+"""Arrays in messages: `.npy` bytes, read without a copy, and the layout of a model.
 
 Nothing of a payload is interpreted before its header agrees with what is expected, and what is read are views of the
 reply's own bytes.
@@ -25,7 +25,7 @@ from flwr_robust.engine.updates import Layer
 # numpy.load reads no longer header without the caller's leave either.
 MAX_HEADER = 10_000
 NUMPY_STYPE = "numpy.ndarray"
-# Looked up by name: NumPy's parser of dtypes, which takes whole languages, sees nothing that a node declares.
+# Looked up by name: nothing that a node declares reaches NumPy's parser of dtypes, which accepts far more.
 PLAIN = "bool float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64"
 DTYPES = {name: np.dtype(name) for name in PLAIN.split()}
 # Values that are turned into a new model at a time.

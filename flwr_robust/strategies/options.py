@@ -139,13 +139,13 @@ def fedavg_options(options: Options) -> FedAvgOptions:
     return chosen
 
 
-def flowers_order(*own: str, last: Sequence[str] = ()) -> Callable[[Init], Init]:
-    """Let a constructor that takes keywords alone be called by position too, as Flower's twin can be.
+def positional_as_in_flower(*own: str, last: Sequence[str] = ()) -> Callable[[Init], Init]:
+    """Let a constructor that takes keywords alone be called by position too, as Flower's class of that name.
 
     Parameters
     ----------
     *own : str
-        The twin's own parameters, which stand behind FedAvg's numbers of nodes in its signature.
+        That class's own parameters, which stand behind FedAvg's numbers of nodes in its signature.
     last : sequence of str
         Those that stand behind all of FedAvg's.
     """

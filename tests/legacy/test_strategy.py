@@ -86,7 +86,7 @@ def test_the_first_model_may_come_from_a_client(caplog):
     with caplog.at_level(logging.WARNING, logger="flwr"):
         arrays, _ = train(strategy, federation(walk, walk, walk, start=start)[1], rounds=1)
     assert np.allclose(arrays[0], 0.77)
-    assert "one node, which may lie, chooses the model" in caplog.text
+    assert "one node, which may be malicious, chooses the initial model" in caplog.text
     # Norms are those of steps from 0.5 by 0.26, 0.27, 0.28, so the model was subtracted.
     assert strategy.reports[0].nodes[2].norm == pytest.approx(0.27 * np.sqrt(3), rel=1e-5)
 
@@ -331,7 +331,7 @@ def test_f_comes_from_the_rule_and_is_logged(caplog):
     with caplog.at_level(logging.INFO, logger="flwr"):
         RobustFedAvg(rules.Krum(), initial_parameters=ndarrays_to_parameters(START)).initialize_parameters(manager([]))
     assert "Chain: Krum(f=0)" in caplog.text
-    assert "protects from nobody" in caplog.text
+    assert "tolerates no malicious node" in caplog.text
 
 
 def test_flowers_privacy_wrapper_runs_around_it():

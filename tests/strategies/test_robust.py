@@ -213,13 +213,13 @@ def test_summary_tells_the_chain_and_warns_of_f_0(caplog):
     assert "Least number of replies: 5" in text
     # 6 * 2/5 * 7/5 + 4/5 (NNM Proposition 2, ARC Theorem 3.2).
     assert "kappa at 9 replies: 4.16" in text
-    assert "protects from nobody" not in text
+    assert "tolerates no malicious node" not in text
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="flwr"):
         Krum().summary()
         Median().summary()
-    assert caplog.text.count("num_malicious_nodes is 0, so krum protects from nobody") == 1
-    assert caplog.text.count("protects from nobody") == 1
+    assert caplog.text.count("num_malicious_nodes is 0, so Krum tolerates no malicious node") == 1
+    assert caplog.text.count("tolerates no malicious node") == 1
 
 
 def test_a_model_that_cannot_be_aggregated_stops_at_once():

@@ -178,7 +178,7 @@ def test_evaluation_goes_through_the_foreign_strategy():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ARC(flower.FedAvg()), "does not know how many nodes may lie: give it num_malicious_nodes"),
+        (lambda: ARC(flower.FedAvg()), "ARC was given no num_malicious_nodes, and FedAvg has none; give it"),
         (lambda: NNM(rules.Krum(1)), "give a Flower strategy"),
         (lambda: StaticClipping(Median(), max_norm=-1), "max_norm = -1"),
     ],
