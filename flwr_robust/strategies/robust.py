@@ -274,12 +274,12 @@ class RobustStrategy(RobustAggregation, FedAvg):
         super().__init__(**fedavg_options(options))
         self._set_up(rule, num_malicious_nodes, own_options(options))
 
-    def with_rule(self, rule: Rule, **options: Unpack[WrapperOptions]) -> RobustStrategy:
+    def with_rule(self, rule: Rule, owner: str | None = None, **options: Unpack[WrapperOptions]) -> RobustStrategy:
         """Return a copy of this strategy that runs another rule and has seen nothing yet.
 
-        It has this one's options where no others are given.
+        It has this one's options where no others are given; error messages name the owner, by default this class.
         """
-        other, name = copy.copy(self), type(self).__name__
+        other, name = copy.copy(self), owner or type(self).__name__
         other.threads, other.device = threads_and_device(options, name, self.threads, self.device)
         other._begin(rule, ServerMomentum(self.momentum.beta, name), self.record.emptied(name, options))
         return other
@@ -373,7 +373,9 @@ class PreAggregationStrategy(Strategy):
         inner, name = unwrap(strategy), type(self).__name__
         refuse_unknown(options, name)
         if isinstance(inner, RobustStrategy):
-            self.strategy: RobustStrategy | RewritingStrategy = inner.with_rule(chain(stage, inner.rule), **options)
+            self.strategy: RobustStrategy | RewritingStrategy = inner.with_rule(
+                chain(stage, inner.rule), name, **options
+            )
             return
         if not isinstance(inner, RewritingStrategy):
             inner = RewritingStrategy(inner, ())
