@@ -97,7 +97,7 @@ ALIKE = {
 @pytest.mark.parametrize("name", ALIKE)
 def test_with_these_arguments_the_aggregate_is_that_of_flowers_strategy(name):
     ours, flowers = ALIKE[name]
-    for n in (11, 12, 13, 14):
+    for n in (11, 14):
         sent = models(n, seed=n)
         np.testing.assert_allclose(aggregated(ours(n), sent), aggregated(flowers, sent), atol=1e-5)
 
