@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from flwr_robust.engine import cpu as parallel
-from tests.messages import set_identity
+from tests.flower_messages import set_identity
 
 
 @pytest.fixture(autouse=True)

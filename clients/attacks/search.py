@@ -66,7 +66,7 @@ def line_search(
 
 
 def most_harmful(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule) -> tuple[float, Vector]:
-    """See `line_search`, which takes the round apart."""
+    """Return what `line_search` returns, for a round as the attackers see it."""
     damages = try_factors(sight, direction, factors, rule).errors
     largest = np.nanmax(damages)
     best = min(factor for factor, damage in zip(factors, damages, strict=True) if damage == largest)
@@ -74,7 +74,7 @@ def most_harmful(sight: Sight, direction: Vector, factors: Sequence[float], rule
 
 
 def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule, start: float = 1.0) -> Outcomes:
-    """Return how the rule's output lies to the honest mean where f nodes send ``start * mean + tau * direction``.
+    """Compare the rule's output with the honest mean where f nodes send ``start * mean + tau * direction``.
 
     Parameters
     ----------
@@ -98,13 +98,13 @@ def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule:
     if np.isnan(found.errors).all():
         raise SearchError(
             f"none of {len(factors)} factors could be tried on {rule!r} with {sight.num_honest} honest and {sight.f} "
-            f"malicious rows ({refusal}); give a rule that accepts so many rows, and finite factors."
+            f"malicious rows ({refusal}); give a rule that accepts this many rows, and finite factors."
         )
     return found
 
 
 def bare(rule: Rule) -> tuple[Rule, dict[str, Any]]:
-    """Return a rule that is called as such, and the keywords that it was to be called with, such as layers."""
+    """Return a rule without the `functools.partial` around it, and the keywords of that, such as layers."""
     return (rule.func, rule.keywords) if isinstance(rule, partial) else (rule, {})
 
 
@@ -149,7 +149,7 @@ def _tried(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule
 
 
 def _compare(output: Vector, mean: Vector) -> tuple[float, float]:
-    """Return distance and inner product; a rule that breaks down has been driven infinitely far, and back."""
+    """Return distance and inner product; the worst of both where the output is not finite."""
     if not np.isfinite(output).all():
         return float("inf"), float("-inf")
     return float(np.linalg.norm(output - mean)), float(output @ mean)

@@ -1,4 +1,4 @@
-"""What the attackers see of a round, and what they make of it."""
+"""What the attackers know of a round, and the moments that they estimate from it."""
 
 from __future__ import annotations
 

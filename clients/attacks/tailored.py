@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from flwr_robust import rules
+from flwr_robust.rules.checks import number
 from flwr_robust.rules.whatif import can_plan
 
-from .base import Attack, check_number
+from .base import Attack
 from .moments import Matrix, Vector
-from .noise import Drawing
+from .noise import Randomised
 from .search import SearchError, bare, try_factors
-from .shifts import check_factors
+from .shifts import at_least_0
 from .sight import Rule, Sight, repeat
 
 # From what breaks Krum (0.1) to what breaks the median (10), in steps of a tenth of a decade.
@@ -25,7 +26,7 @@ LAMBDAS: tuple[float, ...] = (0.0, *(round(10 ** (step / 10), 3) for step in ran
 
 @dataclass(frozen=True)
 class Tailored(Attack):
-    """Send the mean backwards: ``b = -epsilon mean`` (MixTailor 5; Fang et al., 2020; Xie et al., 2020).
+    """Send the mean reversed: ``b = -epsilon mean`` (MixTailor 5; Fang et al., 2020; Xie et al., 2020).
 
     A small epsilon (0.1) is tailored to Krum, a large one (10) to the median.
 
@@ -45,16 +46,14 @@ class Tailored(Attack):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_number(self.epsilon, "Tailored", "epsilon")
+        number(self.epsilon, "epsilon", "Tailored", at_least=0)
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(-self.epsilon * sight.mean, sight.f, sight.honest)
 
 
 @dataclass(frozen=True)
-class RandomEpsilon(Drawing):
+class RandomEpsilon(Randomised):
     """Send ``-epsilon mean`` with an epsilon drawn in each round (MixTailor 5, Fig. 4).
 
     Parameters
@@ -62,7 +61,7 @@ class RandomEpsilon(Drawing):
     choices : sequence of float
         What epsilon is drawn from, uniformly; each 0 or more.
     seed : int, optional
-        See `Drawing`.
+        See `Randomised`.
     """
 
     choices: Sequence[float] = (0.1, 10.0)
@@ -70,12 +69,10 @@ class RandomEpsilon(Drawing):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
-        object.__setattr__(self, "choices", check_factors(self.choices, "RandomEpsilon", "choices"))
+        object.__setattr__(self, "choices", at_least_0(self.choices, "choices", "RandomEpsilon"))
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         epsilon = self.draws.next().choice(self.choices)
         return repeat(-epsilon * sight.mean, sight.f, sight.honest)
 
@@ -96,8 +93,8 @@ class PoolAttack(Attack):
 
     Notes
     -----
-    Rules that need the data for each lambda (lp norms, say) are asked only while their lambda can still be the
-    best, and copies of them are, so that their state and their draws stay put.
+    Rules that need the data for each lambda (lp norms, say) run only while that lambda can still be the best, and
+    as copies, so that their state and their draws stay as they are.
     """
 
     pool: Sequence[Rule] | None = None
@@ -106,8 +103,7 @@ class PoolAttack(Attack):
     knows = "rule"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        object.__setattr__(self, "factors", check_factors(self.factors, "PoolAttack"))
+        object.__setattr__(self, "factors", at_least_0(self.factors, "factors", "PoolAttack"))
         if self.pool is None:
             return
         if isinstance(self.pool, str) or not (len(self.pool) and all(map(callable, self.pool))):
@@ -116,7 +112,6 @@ class PoolAttack(Attack):
         object.__setattr__(self, "knows", "honest")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(-self.choose(sight) * sight.mean, sight.f, sight.honest)
 
     def choose(self, sight: Sight) -> float:
@@ -145,7 +140,7 @@ class PoolAttack(Attack):
         if np.isinf(best[1]):
             raise SearchError(
                 f"none of {len(self.factors)} factors could be tried on the pool with {sight.num_honest} honest and "
-                f"{sight.f} malicious rows; give rules that accept so many rows, and finite factors."
+                f"{sight.f} malicious rows; give rules that accept this many rows, and finite factors."
             )
         return best[1]
 
@@ -172,7 +167,7 @@ def _pool_of(rule: Rule, n: int) -> Sequence[Rule]:
 
 
 def _sorted_by_cost(pool: Sequence[Rule]) -> tuple[list[Rule], list[Rule]]:
-    """Part rules that answer for all factors in two passes from those that need passes for each."""
+    """Separate rules that two passes evaluate for all factors from those that need passes for each factor."""
     at_once: list[Rule] = []
     one_by_one: list[Rule] = []
     for rule in pool:

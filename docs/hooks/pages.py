@@ -30,15 +30,10 @@ OWN_RULES = """
 ## A rule of your own
 
 Derive from [`CoordinateRule`][flwr_robust.rules.CoordinateRule], [`LinearRule`][flwr_robust.rules.LinearRule],
-[`Rule`][flwr_robust.rules.Rule] or [`PreAggregation`][flwr_robust.rules.PreAggregation]; this is what they share.
+[`Rule`][flwr_robust.rules.Rule] or [`PreAggregation`][flwr_robust.rules.PreAggregation];
+[Architecture](../architecture.md#a-rule) does it step by step. This is what they share.
 
 ::: flwr_robust.rules.base.Stage
-
-::: flwr_robust.engine.geometry.Needs
-
-::: flwr_robust.rules.run.Trace
-
-::: flwr_robust.rules.run.GaveUpError
 """
 
 
@@ -156,11 +151,12 @@ def others(module: str, names: list[str], elsewhere: list[type]) -> str:
 def strategies_page() -> str:
     """Return the page of all strategies, with what they have in common first."""
     shared = "flwr_robust.RobustStrategy"
-    named = [name for name in flwr_robust.__all__ if _is_strategy(getattr(flwr_robust, name)) and name not in shared]
+    named = [name for name in flwr_robust.__all__ if _is_strategy(name) and name not in shared]
+    own = "\n".join(f"::: flwr_robust.{name}\n" for name in named)
     return f"""# flwr_robust.strategies
 
 Import these names from `flwr_robust`. Each takes the parameters of its rule, `num_malicious_nodes`, the keyword
-arguments of Flower's `FedAvg`, and the options below.
+arguments of Flower's `FedAvg`, and the options below. `FedMedian` is another name of `Median`.
 
 ::: {shared}
 
@@ -172,15 +168,17 @@ arguments of Flower's `FedAvg`, and the options below.
 
 ::: flwr_robust.strategies.options.RecordOptions
 
-::: flwr_robust
-{HEADLESS}      show_docstring_description: false
-      show_docstring_examples: false
-      members: [{", ".join(named)}]
-"""
+::: flwr_robust.strategies.robust.PreAggregationStrategy
+    options:
+      members: false
+
+{own}"""
 
 
-def _is_strategy(thing: object) -> bool:
-    return isinstance(thing, type) and issubclass(thing, Strategy)
+def _is_strategy(name: str) -> bool:
+    """Whether flwr_robust holds a strategy of this name, and of no other."""
+    thing = getattr(flwr_robust, name)
+    return isinstance(thing, type) and issubclass(thing, Strategy) and thing.__name__ == name
 
 
 def heading(level: int, path: str, kind: type) -> str:

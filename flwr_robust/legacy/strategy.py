@@ -23,7 +23,7 @@ from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import FedAvg
 from flwr.supercore import log
 
-from flwr_robust.legacy.messages import Failure, answers, node_number, questions, to_parameters, to_record
+from flwr_robust.legacy.messages import Failure, instructions, node_number, replies_of, to_parameters, to_record
 from flwr_robust.messages.replies import Sent, median_metrics, read_evaluations
 from flwr_robust.rules import Median, Rule
 from flwr_robust.strategies.options import OwnOptions, own_options
@@ -61,10 +61,10 @@ class RobustFedAvg(RobustAggregation, FedAvg):
     It aggregates, quarantines and reports as `flwr_robust.RobustStrategy` does: the new model is
     ``global + server_learning_rate * rule(replies - global)``. ``num_examples`` comes from the nodes and is not
     used; losses and metrics are the unweighted median over usable replies unless functions are given, which get
-    what nodes said. A round with too few usable replies returns no Parameters, so that Flower keeps the model.
+    the nodes' own numbers. A round with too few usable replies returns no Parameters, so that Flower keeps the model.
     Rules that name a layer call it by its place in the list of arrays: ``rules.LFighter(output_layer="4")``.
-    In ``ServerApp(server_fn=...)`` no answer of a client ends a run; Flower's `DefaultWorkflow` itself fails on
-    answers that are no FitRes at all, before a strategy sees them.
+    In ``ServerApp(server_fn=...)`` no reply of a client ends a run; Flower's `DefaultWorkflow` itself fails on
+    replies that are no FitRes at all, before a strategy sees them.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         Keyword arguments of Flower's `FedAvg` (`inplace` changes nothing), and `server_learning_rate`,
         `server_momentum`, `threads`, `device`, `report_path`, `suspicion` and `exclude_after` (see
         `flwr_robust.strategies.options.OwnOptions`). Without `initial_parameters` Flower asks one random node for
-        the model that all start from.
+        the initial model.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         self._log_aggregation(self.min_fit_clients)
         self._model_is_ours = parameters is not None
         if parameters is None:
-            log(WARNING, "No initial_parameters: one node, which may lie, chooses the model that all start from")
+            log(WARNING, "No initial_parameters: one node, which may be malicious, chooses the initial model")
         return parameters
 
     def evaluate(self, server_round: int, parameters: Parameters) -> tuple[float, dict[str, Scalar]] | None:
@@ -146,7 +146,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         """
         sampled = super().configure_fit(server_round, parameters, client_manager)
         pairs = self._without_excluded(sampled, client_manager)
-        messages = questions("train", [client for client, _ in pairs])
+        messages = instructions("train", [client for client, _ in pairs])
         try:
             self._note_sent(messages, to_record(parameters) if parameters.tensors else None)
         except ValueError as error:
@@ -161,7 +161,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
     ) -> list[tuple[ClientProxy, EvaluateIns]]:
         """Configure the next round of evaluation, and remember who is asked."""
         pairs = super().configure_evaluate(server_round, parameters, client_manager)
-        self.sent_evaluate = Sent.of(questions("evaluate", [client for client, _ in pairs]))
+        self.sent_evaluate = Sent.of(instructions("evaluate", [client for client, _ in pairs]))
         return pairs
 
     def aggregate_fit(
@@ -177,7 +177,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         The new model, or None where too few results are usable; and the metrics, with ``robust/...`` numbers
         among them.
         """
-        replies = answers("train", results, failures, self.sent.questions, self.sent.layout)
+        replies = replies_of("train", results, failures, self.sent.asked, self.sent.layout)
         arrays, accepted = self._aggregate_round(server_round, replies, self._refused(failures))
         first = _first_of_each(results)
         reported = [(first[reply.node_id].num_examples, first[reply.node_id].metrics) for reply in accepted]
@@ -194,7 +194,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         failures: list[tuple[ClientProxy, EvaluateRes] | BaseException],
     ) -> tuple[float | None, dict[str, Scalar]]:
         """Aggregate losses and metrics of the usable results; (None, {}) where there are none."""
-        replies = answers("evaluate", results, failures, self.sent_evaluate.questions)
+        replies = replies_of("evaluate", results, failures, self.sent_evaluate.asked)
         admitted = read_evaluations(replies, self.sent_evaluate)
         refused = self._refused(failures)
         if refused is not None:

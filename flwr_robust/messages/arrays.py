@@ -1,4 +1,4 @@
-"""Arrays as they travel: `.npy` bytes, read where they lie, and the layout of a model.
+"""Arrays in messages: `.npy` bytes, read without a copy, and the layout of a model.
 
 Nothing of a payload is interpreted before its header agrees with what is expected, and what is read are views of the
 reply's own bytes.
@@ -25,7 +25,7 @@ from flwr_robust.engine.updates import Layer
 # numpy.load reads no longer header without the caller's leave either.
 MAX_HEADER = 10_000
 NUMPY_STYPE = "numpy.ndarray"
-# Looked up by name: NumPy's parser of dtypes, which takes whole languages, sees nothing that a node declares.
+# Looked up by name: nothing that a node declares reaches NumPy's parser of dtypes, which accepts far more.
 PLAIN = "bool float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64"
 DTYPES = {name: np.dtype(name) for name in PLAIN.split()}
 # Values that are turned into a new model at a time.
@@ -166,13 +166,12 @@ def _read_array(name: str, array: Array, dtype: np.dtype[Any], shape: tuple[int,
 def _usual_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[bytes, int]:
     """Return the header that NumPy writes before such an array, and how many values follow.
 
-    Nearly all replies begin with it: to compare it is quicker than to take it apart.
+    Nearly all replies begin with it: to compare it is quicker than to parse it.
     """
     stream = BytesIO()
     described = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(stream, described)
-    header = stream.getvalue()
-    return header, prod(shape)
+    return stream.getvalue(), prod(shape)
 
 
 def read_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int] | None:
@@ -204,11 +203,8 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], 
 
 def make_array(values: FloatArray | NDArray[Any], shape: tuple[int, ...]) -> Array:
     """Serialise flat C-ordered values with one copy, where ``Array(ndarray)`` makes several."""
-    stream = BytesIO()
-    npy.write_array_header_1_0(
-        stream, {"descr": npy.dtype_to_descr(values.dtype), "fortran_order": False, "shape": shape}
-    )
-    data = b"".join((stream.getvalue(), np.ascontiguousarray(values).data.cast("B") if values.size else b""))
+    header, size = _usual_header(values.dtype, shape)
+    data = b"".join((header, np.ascontiguousarray(values).data.cast("B") if size else b""))
     return Array(dtype=str(values.dtype), shape=shape, stype=NUMPY_STYPE, data=data)
 
 

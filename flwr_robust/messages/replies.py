@@ -22,7 +22,7 @@ from flwr_robust.engine.updates import Updates
 from flwr_robust.messages.arrays import Layout, RejectedError
 
 # The nodes that were asked, and the metadata of the messages that asked them.
-Questions = Mapping[int, Metadata]
+Asked = Mapping[int, Metadata]
 Value = float | list[float]
 
 
@@ -32,24 +32,24 @@ class Sent:
 
     Attributes
     ----------
-    questions : dict of int to Metadata, or None
+    asked : dict of int to Metadata, or None
         Nodes that were asked, and the metadata of the messages that asked them; None: any node may reply.
     arrays : ArrayRecord or None
-        The model that they were sent, if any.
+        The model that was sent, if any.
     layout : Layout or None
         Its layout.
     model : dict of str to array, or None
         Flat views of its arrays.
     """
 
-    questions: Questions | None = None
+    asked: Asked | None = None
     arrays: ArrayRecord | None = None
     layout: Layout | None = None
     model: dict[str, NDArray[Any]] | None = None
 
     @classmethod
     def of(cls, messages: Iterable[Message], arrays: ArrayRecord | None = None) -> Sent:
-        """Take note of messages and the model that they carry.
+        """Return what messages carry: the model, where it is given.
 
         Raises
         ------
@@ -57,12 +57,12 @@ class Sent:
             If the model holds arrays that are neither floats up to 64 bits, integers nor bool.
         """
         # A grid writes the ids of the messages into these metadata when it sends them.
-        questions = {message.metadata.dst_node_id: message.metadata for message in messages}
+        asked = {message.metadata.dst_node_id: message.metadata for message in messages}
         if arrays is None:
-            return cls(questions)
+            return cls(asked)
         try:
             layout = Layout.of(arrays)
-            return cls(questions, arrays, layout, layout.read(arrays))
+            return cls(asked, arrays, layout, layout.read(arrays))
         except RejectedError as error:
             raise ValueError(f"this model cannot be aggregated: {error}.") from error
 
@@ -128,7 +128,7 @@ def read_replies(replies: Iterable[Message], sent: Sent) -> Inbox:
         layout that most of them share.
     """
     inbox = Inbox()
-    admitted = admit(replies, sent.questions, inbox.quarantined)
+    admitted = admit(replies, sent.asked, inbox.quarantined)
     records: list[tuple[int, Message, ArrayRecord]] = []
     for node_id, message in admitted:
         try:
@@ -150,7 +150,7 @@ def read_replies(replies: Iterable[Message], sent: Sent) -> Inbox:
 def read_evaluations(replies: Iterable[Message], sent: Sent) -> list[tuple[int, Message]]:
     """Return the usable replies to an evaluation round, with their node ids; the others are logged."""
     quarantined: list[tuple[int, str]] = []
-    admitted = admit(replies, sent.questions, quarantined)
+    admitted = admit(replies, sent.asked, quarantined)
     for node_id, reason in quarantined:
         log(WARNING, "\t> Left out the evaluation reply of node %s: %s", node_id, reason)
     counts = (len(admitted), len(quarantined))
@@ -159,7 +159,7 @@ def read_evaluations(replies: Iterable[Message], sent: Sent) -> list[tuple[int, 
 
 
 def admit(
-    replies: Iterable[Message], asked: Questions | None, quarantined: list[tuple[int, str]]
+    replies: Iterable[Message], asked: Asked | None, quarantined: list[tuple[int, str]]
 ) -> list[tuple[int, Message]]:
     """Return (node id, message) of replies with content from nodes that were asked, one a node.
 
@@ -182,7 +182,7 @@ def admit(
     return admitted
 
 
-def _sender(message: Message, position: int, asked: Questions | None) -> int:
+def _sender(message: Message, position: int, asked: Asked | None) -> int:
     """Return the node that a reply, or an error in its place, is from."""
     source = message.metadata.src_node_id
     if not isinstance(source, int):
@@ -194,17 +194,17 @@ def _sender(message: Message, position: int, asked: Questions | None) -> int:
     return source
 
 
-def _require_asked(message: Message, node_id: int, asked: Questions | None, seen: set[int]) -> None:
+def _require_asked(message: Message, node_id: int, asked: Asked | None, seen: set[int]) -> None:
     if asked is not None and isinstance(message.metadata.src_node_id, int):
         if node_id not in asked:
             raise RejectedError("this node was not asked in this round")
-        if not message.has_error() and not _answers(message.metadata, asked[node_id]):
-            raise RejectedError("this answers another message than the one of this round")
+        if not message.has_error() and not _is_reply_to(message.metadata, asked[node_id]):
+            raise RejectedError("a reply to another message than the one of this round")
     if node_id in seen:
         raise RejectedError("a second reply of the same node")
 
 
-def _answers(reply: Metadata, question: Metadata) -> bool:
+def _is_reply_to(reply: Metadata, question: Metadata) -> bool:
     """Whether a reply is one to this message, which has an id once a grid has sent it."""
     same_id = not question.message_id or reply.reply_to_message_id == question.message_id
     return same_id and reply.message_type == question.message_type
@@ -241,7 +241,7 @@ def _reason(error: Exception) -> str:
     plain = (
         str(error) if isinstance(error, RejectedError) else f"unreadable: {type(error).__name__}: {str(error)[:200]}"
     )
-    # It quotes nodes: line breaks and control characters of theirs would forge lines of the log.
+    # It quotes nodes, whose line breaks and control characters would forge lines of the log.
     return "".join(character if character.isprintable() else "?" for character in plain)
 
 
@@ -288,7 +288,7 @@ def median_metrics(contents: list[RecordDict], weighted_by_key: str) -> MetricRe
     Parameters
     ----------
     contents : list of RecordDict
-        Contents of the accepted replies; records with other than one MetricRecord have no say.
+        Contents of the accepted replies; those with other than one MetricRecord do not count.
     weighted_by_key : str
         Flower's name of the weight, ``"num-examples"``.
     """

@@ -55,7 +55,7 @@ class NodeReport:
 
     @property
     def left_out(self) -> float:
-        """1 if it was quarantined or has the weight zero, 0 if it counted; between them: in some layers only."""
+        """1 if it was quarantined or has the weight zero, 0 if it was used, between them if in some layers only."""
         if not self.accepted:
             return 1.0
         if self.used is not None:
@@ -125,9 +125,9 @@ class RoundReport:
             raise ValueError(f"this is no report of a round: {type(error).__name__}: {error}") from error
 
     def left_out(self) -> dict[int, float]:
-        """Return `NodeReport.left_out` of each node whose fate this round settled.
+        """Return `NodeReport.left_out` of each node whose reply this round judged.
 
-        In a skipped round these are the quarantined nodes: no weight says anything of the others.
+        In a skipped round these are the quarantined nodes: the others have no weight.
         """
         return {
             node_id: node.left_out for node_id, node in self.nodes.items() if self.skipped is None or not node.accepted
@@ -146,7 +146,7 @@ class RoundReport:
     def complete(
         self, quarantined: Sequence[tuple[int, str]], excluded: Sequence[int], asked: Collection[int] | None
     ) -> None:
-        """Record nodes and the reasons why their replies were not used, excluded nodes, and those that kept silent."""
+        """Record why replies were quarantined, which nodes were excluded, and which were asked but did not reply."""
         for node_id, reason in quarantined:
             if node_id in self.nodes:
                 self.extra.append((node_id, reason))
@@ -227,8 +227,8 @@ class Record:
         self.report_path, self.suspicion = report_path, suspicion
         self.reports: list[RoundReport] = []
 
-    def anew(self, owner: str, options: Mapping[str, Any]) -> Record:
-        """Return a record that holds nothing yet, with the settings of this one where the options give none.
+    def emptied(self, owner: str, options: Mapping[str, Any]) -> Record:
+        """Return a record without reports, with the settings of this one where the options give none.
 
         Raises
         ------
@@ -246,7 +246,7 @@ class Record:
         return {} if self.suspicion is None else dict(self.suspicion.values)
 
     def add(self, report: RoundReport, asked: Collection[int] | None) -> None:
-        """Keep, log and write a complete report; only fates of `asked` nodes (None: of all) count as suspicious."""
+        """Keep, log and write a complete report; only `asked` nodes (None: all) gain suspicion."""
         if self.suspicion is not None:
             left_out = report.left_out()
             self.suspicion.update({node: x for node, x in left_out.items() if asked is None or node in asked})

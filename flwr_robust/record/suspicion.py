@@ -49,11 +49,11 @@ class Suspicion:
     """
 
     def __init__(self, decay: float, exclude_after: float | None = None, owner: str = "Suspicion") -> None:
-        self.decay = _check_fraction(decay, "suspicion", owner, "(0, 1), such as 0.9, or None to keep no record")
+        self.decay = _fraction(decay, "suspicion", owner, "(0, 1), such as 0.9, or None to keep no record")
         self.exclude_after = exclude_after
         if exclude_after is not None:
             allowed = "(0, 1], such as 0.8, or None to exclude nobody"
-            self.exclude_after = _check_fraction(exclude_after, "exclude_after", owner, allowed, one=True)
+            self.exclude_after = _fraction(exclude_after, "exclude_after", owner, allowed, one=True)
         self.values: dict[int, float] = {}
 
     def __repr__(self) -> str:
@@ -112,19 +112,19 @@ def make_suspicion(decay: float | None, exclude_after: float | None, owner: str)
         return Suspicion(decay, exclude_after, owner)
     if exclude_after is not None:
         raise ValueError(
-            f"{owner} was given exclude_after = {exclude_after!r} without suspicion, the record that it looks at; "
+            f"{owner} was given exclude_after = {exclude_after!r} without suspicion, the record that it needs; "
             "give suspicion=0.9 (a decay in (0, 1)) too."
         )
     return None
 
 
-def places_to_spare(sampled: int, available: int, f: int, enough: Callable[[int], bool]) -> int:
+def max_excluded(sampled: int, available: int, f: int, enough: Callable[[int], bool]) -> int:
     """Return how many nodes may be excluded from a round.
 
     Parameters
     ----------
     sampled : int
-        Nodes that the round asks, excluded ones replaced where others are free.
+        Nodes that the round asks; others take the places of excluded ones where there are any.
     available : int
         Connected nodes.
     f : int
@@ -138,7 +138,7 @@ def places_to_spare(sampled: int, available: int, f: int, enough: Callable[[int]
     return most
 
 
-def _check_fraction(value: Any, name: str, owner: str, allowed: str, *, one: bool = False) -> float:
+def _fraction(value: Any, name: str, owner: str, allowed: str, *, one: bool = False) -> float:
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if number and (0.0 < value < 1.0 or (one and value == 1.0)):
         return float(value)

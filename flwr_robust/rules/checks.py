@@ -88,4 +88,6 @@ def _interval(above: float | None, at_least: float | None, below: float | None, 
     upper = f"{below:g})" if below is not None else f"{at_most:g}]" if at_most is not None else ""
     if lower and upper:
         return f"a number in {lower}, {upper}"
-    return f"a finite number above {above:g}" if above is not None else f"a finite number of {at_least:g} or more"
+    if above is not None:
+        return f"a finite number above {above:g}"
+    return "a finite number" if at_least is None else f"a finite number of {at_least:g} or more"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -70,7 +70,8 @@ def from_spec(spec: str, f: int | float = 0, args: Mapping[str, Any] | None = No
     for name in names:
         if name not in REGISTRY:
             raise ValueError(
-                f"{spec!r} names {name!r}; {_suggest(name)}choose from {', '.join(REGISTRY)}, joined by '+'."
+                f"{spec!r} names {name!r}{did_you_mean(name, REGISTRY)}; choose from {', '.join(REGISTRY)}, joined "
+                "by '+'."
             )
     shared, own = _split_args(names, args or {})
     made = chain(*(_make(name, f, {**shared, **own.get(name, {})}) for name in names))
@@ -115,6 +116,7 @@ def _make(name: str, f: int | float, arguments: dict[str, Any]) -> Stage:
         raise ValueError(f"{name!r} could not be made from {given}: {error}.") from error
 
 
-def _suggest(name: str) -> str:
-    close = get_close_matches(name, REGISTRY, n=1)
-    return f"did you mean {close[0]!r}? Otherwise " if close else ""
+def did_you_mean(given: object, names: Iterable[str]) -> str:
+    """Return ``" (did you mean ...?)"`` where one of the names is close to what was given, else nothing."""
+    close = get_close_matches(str(given), list(names), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -54,13 +54,13 @@ class StageLike(Protocol):
 
 
 class MapLike(StageLike, Protocol):
-    """See `flwr_robust.rules.base.PreAggregation`."""
+    """What a chain asks of a pre-aggregation; see `flwr_robust.rules.base.PreAggregation`."""
 
     def transform(self, rows: Geometry, f: int, trace: Trace) -> Geometry: ...
 
 
 class RuleLike(StageLike, Protocol):
-    """See `flwr_robust.rules.base.Rule`."""
+    """What a chain asks of its rule; see `flwr_robust.rules.base.Rule`."""
 
     @property
     def measured(self) -> Sequence[str]: ...

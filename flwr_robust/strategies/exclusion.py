@@ -10,7 +10,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 from flwr.supercore import log
 
-from flwr_robust.record.suspicion import Suspicion, places_to_spare
+from flwr_robust.record.suspicion import Suspicion, max_excluded
 
 
 class Exclusion:
@@ -23,7 +23,7 @@ class Exclusion:
     num_excluded : callable
         Returns how many of n connected nodes may be excluded at most.
     enough : callable
-        Whether the rule can work on this number of replies: as many are asked in any case.
+        Whether the rule can work on this number of replies: that many nodes are asked in any case.
 
     Attributes
     ----------
@@ -50,12 +50,18 @@ class Exclusion:
         if self.suspicion is None or self.suspicion.exclude_after is None or not sampled:
             return [(node, node) for node in sampled]
         nodes = list(connected())
-        spare = places_to_spare(len(sampled), len(nodes), self._num_excluded(len(nodes)), self._enough)
-        self.excluded = self.suspicion.above(nodes, spare)
+        most = max_excluded(len(sampled), len(nodes), self._num_excluded(len(nodes)), self._enough)
+        self.excluded = self.suspicion.above(nodes, most)
         for node in self.excluded:
             if node not in before:
-                value, most = self.suspicion.values[node], self.suspicion.exclude_after
-                log(WARNING, "Node %s is excluded from training: its suspicion is %.3f, above %g", node, value, most)
+                value, threshold = self.suspicion.values[node], self.suspicion.exclude_after
+                log(
+                    WARNING,
+                    "Node %s is excluded from training: its suspicion is %.3f, above %g",
+                    node,
+                    value,
+                    threshold,
+                )
         return substitute(sampled, self.excluded, nodes)
 
 
@@ -69,7 +75,7 @@ def substitute(sampled: Sequence[int], excluded: Iterable[int], node_ids: Iterab
     sampled : sequence of int
         Nodes that the round would ask.
     excluded : iterable of int
-        Nodes to ask nothing of.
+        Nodes that are not to be asked.
     node_ids : iterable of int
         All connected nodes.
     """
@@ -78,7 +84,7 @@ def substitute(sampled: Sequence[int], excluded: Iterable[int], node_ids: Iterab
     freed = [node for node in sampled if node in barred]
     taken = barred | set(sampled)
     others = [node for node in node_ids if node not in taken]
-    # Drawn as Flower draws its sample, so that the user's `random.seed` settles both.
+    # Drawn as Flower draws its sample, so that the user's `random.seed` makes both reproducible.
     chosen = random.sample(others, min(len(freed), len(others)))
     return kept + list(zip(freed, chosen, strict=False))
 

@@ -14,13 +14,15 @@ from flwr.serverapp.strategy import Strategy
 from flwr_robust import rules
 from flwr_robust.rules.base import Stage
 from flwr_robust.rules.checks import check_f, number
-from flwr_robust.strategies.options import Options, WrapperOptions, flowers_order
+from flwr_robust.strategies.options import Options, WrapperOptions, positional_as_in_flower
 from flwr_robust.strategies.robust import PreAggregationStrategy, RobustStrategy, unwrap
 
 Nodes = int | float
 _PARAMETERS = re.compile(r"Parameters\n-+\n(.*?)(?=\n\n[A-Z]\w+\n-+\n|\Z)", re.DOTALL)
 _F = re.compile(r"^f : int or float.*?(?=^\S|\Z)", re.DOTALL | re.MULTILINE)
-_NODES = "num_malicious_nodes : int or float\n    Nodes that may lie: a number of them, or a fraction in [0, 0.5)."
+_NODES = (
+    "num_malicious_nodes : int or float\n    Malicious nodes to tolerate: a number of them, or a fraction in [0, 0.5)."
+)
 
 
 def _docstring(kind: type, stage: type[Stage], first: str, options: str) -> str:
@@ -54,7 +56,7 @@ class NamedStrategy(RobustStrategy):
 class PlainStrategy(NamedStrategy):
     """A strategy whose rule takes f or nothing."""
 
-    @flowers_order()
+    @positional_as_in_flower()
     def __init__(self, *, num_malicious_nodes: Nodes = 0, **options: Unpack[Options]) -> None:
         make: Callable[..., rules.Rule] = self.rule_class
         rule = make(num_malicious_nodes) if self.rule_class.takes_f else make()
@@ -91,10 +93,10 @@ FedMedian = Median
 class FedTrimmedAvg(TrimmedMean):
     """`TrimmedMean` under Flower's name: ``beta`` is the fraction of nodes that is dropped at either end.
 
-    It stands back where ``num_malicious_nodes`` is given.
+    ``num_malicious_nodes``, where it is given, takes its place.
     """
 
-    @flowers_order(last=("beta",))
+    @positional_as_in_flower(last=("beta",))
     def __init__(
         self, *, beta: float = 0.2, num_malicious_nodes: Nodes | None = None, **options: Unpack[Options]
     ) -> None:
@@ -111,7 +113,7 @@ class Krum(NamedStrategy):
 
     rule_class = rules.Krum
 
-    @flowers_order("num_malicious_nodes")
+    @positional_as_in_flower("num_malicious_nodes")
     def __init__(
         self,
         *,
@@ -132,7 +134,7 @@ class MultiKrum(NamedStrategy):
 
     rule_class = rules.MultiKrum
 
-    @flowers_order("num_malicious_nodes", "num_nodes_to_select")
+    @positional_as_in_flower("num_malicious_nodes", "num_nodes_to_select")
     def __init__(
         self,
         *,
@@ -178,7 +180,7 @@ class Bulyan(NamedStrategy):
 
     rule_class = rules.Bulyan
 
-    @flowers_order("num_malicious_nodes", last=("selection_rule",))
+    @positional_as_in_flower("num_malicious_nodes", last=("selection_rule",))
     def __init__(
         self,
         *,
@@ -370,13 +372,13 @@ def inherited_f(strategy: Strategy, num_malicious_nodes: Nodes | None, owner: st
     Raises
     ------
     ValueError
-        If neither says how many nodes may lie.
+        If neither has a number of malicious nodes.
     """
     if num_malicious_nodes is None:
         num_malicious_nodes = getattr(unwrap(strategy), "num_malicious_nodes", None)
     if num_malicious_nodes is None:
         raise ValueError(
-            f"{owner} around {type(strategy).__name__} does not know how many nodes may lie: "
-            f"give it num_malicious_nodes, as in {owner}({type(strategy).__name__}(...), num_malicious_nodes=2)."
+            f"{owner} was given no num_malicious_nodes, and {type(strategy).__name__} has none; "
+            f"give it, as in {owner}({type(strategy).__name__}(...), num_malicious_nodes=2)."
         )
     return check_f(num_malicious_nodes, owner)

@@ -43,7 +43,7 @@ class RecordOptions(TypedDict, total=False):
         File that gets one JSON line a round.
     suspicion : float, optional
         Keeps an exponentially weighted record of the quarantines and zero weights of each node, with this
-        decay in (0, 1): see `flwr_robust.suspicion.Suspicion`. Off by default.
+        decay in (0, 1): see `flwr_robust.record.suspicion.Suspicion`. Off by default.
     exclude_after : float, optional
         In (0, 1]: nodes whose suspicion is above it are asked to train no more; at most num_malicious_nodes
         of the connected nodes, the most suspicious first, and never more than the rule can spare.
@@ -139,13 +139,13 @@ def fedavg_options(options: Options) -> FedAvgOptions:
     return chosen
 
 
-def flowers_order(*own: str, last: Sequence[str] = ()) -> Callable[[Init], Init]:
-    """Let a constructor that takes keywords alone be called by position too, as Flower's twin can be.
+def positional_as_in_flower(*own: str, last: Sequence[str] = ()) -> Callable[[Init], Init]:
+    """Let a constructor that takes keywords alone be called by position too, as Flower's class of that name.
 
     Parameters
     ----------
     *own : str
-        The twin's own parameters, which stand behind FedAvg's numbers of nodes in its signature.
+        That class's own parameters, which stand behind FedAvg's numbers of nodes in its signature.
     last : sequence of str
         Those that stand behind all of FedAvg's.
     """

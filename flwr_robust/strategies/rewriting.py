@@ -77,12 +77,12 @@ class RewritingStrategy(Strategy):
 
     @property
     def suspicions(self) -> dict[int, float]:
-        """See `RobustStrategy`; what weights the strategy gives is not known here, so quarantines alone count."""
+        """By node id; what weights the strategy gives is not known here, so quarantines alone count."""
         return self.record.suspicions
 
     @property
     def num_malicious_nodes(self) -> int | float:
-        """Nodes that may lie, as the stages have it."""
+        """Malicious nodes to tolerate, as the stages have it."""
         return max((stage.f for stage in self.stages), default=0)
 
     def __getattr__(self, name: str) -> Any:
@@ -156,8 +156,8 @@ class RewritingStrategy(Strategy):
         else:
             report.add_unused(inbox.nodes)
             report.skipped = found.reason
-        report.complete(inbox.quarantined, self.exclusion.excluded, self.sent.questions)
-        self.record.add(report, self.sent.questions)
+        report.complete(inbox.quarantined, self.exclusion.excluded, self.sent.asked)
+        self.record.add(report, self.sent.asked)
         metrics = MetricRecord() if metrics is None else metrics
         metrics.update(report.metrics())
         return self.sent.arrays if report.skipped or arrays is None else arrays, metrics

@@ -47,7 +47,7 @@ class RobustAggregation:
     rule : Rule
         A rule or chain of `flwr_robust.rules`, or one of your own.
     num_malicious_nodes : int or float
-        Nodes that may lie: a number of them, or a fraction.
+        Malicious nodes to tolerate: a number of them, or a fraction.
     server_learning_rate : float
         What the aggregate is multiplied by before it is added to the model.
     momentum : ServerMomentum
@@ -89,7 +89,7 @@ class RobustAggregation:
         rate = options.get("server_learning_rate", 1.0)
         self.server_learning_rate = number(rate, "server_learning_rate", name, above=0)
         self.threads, self.device = threads_and_device(options, name)
-        self._begin(rule, ServerMomentum(options.get("server_momentum", 0.0), name), Record().anew(name, options))
+        self._begin(rule, ServerMomentum(options.get("server_momentum", 0.0), name), Record().emptied(name, options))
 
     def _begin(self, rule: Rule, momentum: ServerMomentum, record: Record) -> None:
         """Start with a rule, and without a past."""
@@ -189,8 +189,8 @@ class RobustAggregation:
         else:
             report.add_unused(inbox.nodes)
             report.skipped = found.reason
-        report.complete(inbox.quarantined, self.exclusion.excluded, self.sent.questions)
-        self.record.add(report, self.sent.questions)
+        report.complete(inbox.quarantined, self.exclusion.excluded, self.sent.asked)
+        self.record.add(report, self.sent.asked)
         return arrays, inbox.accepted
 
     def _usable(self, inbox: Inbox) -> Aggregate | Skipped:
@@ -210,7 +210,7 @@ class RobustAggregation:
         log(INFO, "\t│\t├── Chain: %s", rule)
         log(INFO, "\t│\t├── Malicious nodes to tolerate: %s", self.num_malicious_nodes)
         log(INFO, "\t│\t├── Least number of replies: %d", rule.min_rows)
-        log(INFO, "\t│\t├── Breakdown point of %s: %s", rule.last.name, rule.last.breakdown)
+        log(INFO, "\t│\t├── Breakdown point of %s: %s", type(rule.last).__name__, rule.last.breakdown)
         coefficient = kappa(rule, nodes, resolve_f(self.num_malicious_nodes, nodes))
         known = "not proven" if coefficient is None else f"{coefficient:.4g}"
         log(INFO, "\t│\t├── Robustness coefficient kappa at %d replies: %s", nodes, known)
@@ -221,11 +221,11 @@ class RobustAggregation:
         if self.momentum.beta:
             log(INFO, "\t│\t├── Server momentum: %g", self.momentum.beta)
         log(INFO, "\t│\t└── Server learning rate: %g", self.server_learning_rate)
-        unset = [stage.name for stage in (*rule.stages, rule.last) if stage.uses_f and not stage.f]
+        unset = [type(stage).__name__ for stage in (*rule.stages, rule.last) if stage.uses_f and not stage.f]
         if unset:
             log(
                 WARNING,
-                "\t│\t    num_malicious_nodes is 0, so %s protects from nobody: set it to the nodes that may lie",
+                "\t│\t    num_malicious_nodes is 0, so %s tolerates no malicious node: set it to their number",
                 ", ".join(unset),
             )
         if suspicion is not None and suspicion.exclude_after and not self.num_malicious_nodes:
@@ -274,14 +274,14 @@ class RobustStrategy(RobustAggregation, FedAvg):
         super().__init__(**fedavg_options(options))
         self._set_up(rule, num_malicious_nodes, own_options(options))
 
-    def with_rule(self, rule: Rule, **options: Unpack[WrapperOptions]) -> RobustStrategy:
+    def with_rule(self, rule: Rule, owner: str | None = None, **options: Unpack[WrapperOptions]) -> RobustStrategy:
         """Return a copy of this strategy that runs another rule and has seen nothing yet.
 
-        It has this one's options where no others are given.
+        It has this one's options where no others are given; error messages name the owner, by default this class.
         """
-        other, name = copy.copy(self), type(self).__name__
+        other, name = copy.copy(self), owner or type(self).__name__
         other.threads, other.device = threads_and_device(options, name, self.threads, self.device)
-        other._begin(rule, ServerMomentum(self.momentum.beta, name), self.record.anew(name, options))
+        other._begin(rule, ServerMomentum(self.momentum.beta, name), self.record.emptied(name, options))
         return other
 
     def summary(self) -> None:
@@ -373,12 +373,14 @@ class PreAggregationStrategy(Strategy):
         inner, name = unwrap(strategy), type(self).__name__
         refuse_unknown(options, name)
         if isinstance(inner, RobustStrategy):
-            self.strategy: RobustStrategy | RewritingStrategy = inner.with_rule(chain(stage, inner.rule), **options)
+            self.strategy: RobustStrategy | RewritingStrategy = inner.with_rule(
+                chain(stage, inner.rule), name, **options
+            )
             return
         if not isinstance(inner, RewritingStrategy):
             inner = RewritingStrategy(inner, ())
         threads, device = threads_and_device(options, name, inner.threads, inner.device)
-        record = inner.record.anew(name, options)
+        record = inner.record.emptied(name, options)
         self.strategy = RewritingStrategy(inner.strategy, (stage, *inner.stages), record, threads, device)
 
     @property
@@ -388,7 +390,7 @@ class PreAggregationStrategy(Strategy):
 
     @property
     def num_malicious_nodes(self) -> int | float:
-        """Nodes that may lie."""
+        """Malicious nodes to tolerate."""
         return self.strategy.num_malicious_nodes
 
     def __getattr__(self, name: str) -> Any:

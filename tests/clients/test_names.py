@@ -13,7 +13,7 @@ from clients import mods
 from clients.data import poisoned_labels
 
 
-def test_both_names_give_the_same_modules() -> None:
+def test_both_names_give_the_same_modules():
     shifts = flwr_robust.clients.attacks.shifts
     assert clients is flwr_robust.clients
     assert clients.attacks.shifts is shifts
@@ -23,7 +23,7 @@ def test_both_names_give_the_same_modules() -> None:
     assert type(pickle.loads(pickle.dumps(mods.Noise(std=0.1)))) is mods.Noise
 
 
-def test_a_project_with_a_package_of_that_name_keeps_its_own(tmp_path) -> None:
+def test_a_project_with_a_package_of_that_name_keeps_its_own(tmp_path):
     (tmp_path / "clients").mkdir()
     (tmp_path / "clients" / "__init__.py").write_text("name = 'theirs'\n")
     code = (

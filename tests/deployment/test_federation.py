@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr_robust.report import RoundReport, read_reports
 from sklearn.datasets import load_digits
 
+from flwr_robust.record.report import RoundReport, read_reports
 from tests.deployment.flower import START_TIMEOUT, daemon, flower_environment, free_ports, superlink
 from tests.deployment.recipe import ROOT, Recipe
 

@@ -11,7 +11,7 @@ from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.run import run
 from tests.devices.cases import LAYERS, LP_RULES, SPECS, D, F, N, assert_same, compare, kinds, make, on
 from tests.devices.test_strategies import replies_to
-from tests.messages import values
+from tests.flower_messages import values
 from tests.rules.data import assert_close, matrix
 
 torch = pytest.importorskip("torch")

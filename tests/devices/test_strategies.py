@@ -15,7 +15,7 @@ import flwr_robust
 from flwr_robust import RobustStrategy, rules
 from flwr_robust.engine.cpu import CPU
 from tests.devices.cases import F, N
-from tests.messages import reply, values
+from tests.flower_messages import reply, values
 
 torch = pytest.importorskip("torch")
 

@@ -11,7 +11,7 @@ from simulations.client_app import app
 from simulations.config import RunConfig
 from simulations.results import RunResult, read_result
 from simulations.runner import learn_partitions, run
-from tests.messages import FakeGrid
+from tests.flower_messages import FakeGrid
 
 
 class LocalGrid(FakeGrid):

@@ -5,7 +5,7 @@ import pytest
 from flwr.serverapp.strategy import FedAvgM
 
 from flwr_robust import Mean, RobustStrategy, rules
-from tests.messages import FakeGrid, record, trainer, values
+from tests.flower_messages import FakeGrid, record, trainer, values
 
 START = {"w": np.linspace(-1, 1, 6, dtype=np.float32), "count": np.array([3])}
 NODES = [1, 2, 3]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from clients import attacks
 
 
-def stream(rounds: int, scale: float = 1.0, seed: int = 0) -> list[Any]:
+def stream(rounds, scale=1.0, seed=0):
     """Draw rounds of 6 nodes in R^40: noise, a common offset, and node 4 far out along e7."""
     rng = np.random.default_rng(seed)
     updates = rng.normal(0.0, 0.3, (rounds, 6, 40))
@@ -19,7 +17,7 @@ def stream(rounds: int, scale: float = 1.0, seed: int = 0) -> list[Any]:
     return list(scale * updates)
 
 
-def reference_choice(rounds: list[Any]) -> int:
+def reference_choice(rounds):
     """Return i* with every update kept: z by Oja's method with dense matrices, projections on the last z."""
     mean, z = rounds[0].mean(axis=0), None
     for t, x in enumerate(rounds):
@@ -34,7 +32,7 @@ def reference_choice(rounds: list[Any]) -> int:
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
-def test_settles_on_the_node_that_stands_out(scale: float) -> None:
+def test_copies_the_node_that_stands_out(scale):
     rounds = stream(8, scale)
     attack = attacks.Mimic(warmup=5)
     assert reference_choice(rounds[:5]) == 4
@@ -45,7 +43,7 @@ def test_settles_on_the_node_that_stands_out(scale: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_agrees_with_a_dense_reference(seed: int) -> None:
+def test_agrees_with_a_dense_reference(seed):
     rng = np.random.default_rng(seed)
     offsets = rng.normal(0.0, 1.0, (7, 12))
     rounds = [offsets + rng.normal(0.0, 0.2, offsets.shape) for _ in range(6)]
@@ -56,7 +54,7 @@ def test_agrees_with_a_dense_reference(seed: int) -> None:
     np.testing.assert_array_equal(attack(last, 1)[0], last[reference_choice(rounds)])
 
 
-def test_node_that_pulls_both_ways_is_not_chosen() -> None:
+def test_node_that_pulls_both_ways_is_not_chosen():
     # Node 1 swings between +3 and -3: its sum over rounds vanishes, that of node 2 (always +2) does not.
     attack = attacks.Mimic(warmup=4)
     for t in range(4):
@@ -67,7 +65,7 @@ def test_node_that_pulls_both_ways_is_not_chosen() -> None:
     np.testing.assert_array_equal(attack(marked, 1)[0], marked[2])
 
 
-def test_follows_nodes_not_rows() -> None:
+def test_follows_nodes_not_rows():
     rng = np.random.default_rng(1)
     attack = attacks.Mimic(warmup=6)
     orders = [rng.permutation(6) for _ in range(6)]
@@ -80,7 +78,7 @@ def test_follows_nodes_not_rows() -> None:
         np.testing.assert_array_equal(attack(honest[order], 2, ids=ids)[1], honest[4])
 
 
-def test_absent_node_is_replaced_by_the_best_present() -> None:
+def test_absent_node_is_replaced_by_the_best_present():
     attack = attacks.Mimic(warmup=3)
     honest = np.array([[1.0, 0, 0], [0, 2, 4], [0, 0, 9], [0, 1, 0]])
     for _ in range(3):
@@ -91,7 +89,7 @@ def test_absent_node_is_replaced_by_the_best_present() -> None:
     np.testing.assert_array_equal(attack(present, 1, ids="xyz")[0], present[0])
 
 
-def test_warm_up_keeps_to_one_node() -> None:
+def test_warm_up_keeps_to_one_node():
     attack = attacks.Mimic(warmup=3)
     honest = np.arange(8.0).reshape(4, 2)
     attack(honest, 1, ids=["b", "a", "c", "d"])
@@ -99,13 +97,13 @@ def test_warm_up_keeps_to_one_node() -> None:
     np.testing.assert_array_equal(attack(honest[:2], 1, ids=["a", "c"])[0], honest[0])
 
 
-def test_no_warm_up_copies_the_first_node() -> None:
+def test_no_warm_up_copies_the_first_node():
     attack = attacks.Mimic(warmup=0)
     for honest in stream(3):
         np.testing.assert_array_equal(attack(honest, 1)[0], honest[0])
 
 
-def test_reset_starts_again() -> None:
+def test_reset_starts_again():
     attack = attacks.Mimic(warmup=2)
     for honest in stream(3):
         attack(honest, 1)
@@ -114,7 +112,7 @@ def test_reset_starts_again() -> None:
     np.testing.assert_array_equal(attack(honest, 1)[0], honest[0])
 
 
-def test_equal_rows_and_one_node() -> None:
+def test_equal_rows_and_one_node():
     attack = attacks.Mimic(warmup=1)
     for _ in range(3):
         np.testing.assert_array_equal(attack(np.ones((3, 4)), 2), np.ones((2, 4)))
@@ -123,7 +121,7 @@ def test_equal_rows_and_one_node() -> None:
         np.testing.assert_array_equal(attack(np.full((1, 4), 2.0, np.float32), 1), np.full((1, 4), 2.0))
 
 
-def test_copy_is_exact_and_apart() -> None:
+def test_copy_is_exact_and_apart():
     honest = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32)
     malicious = attacks.Mimic(warmup=1)(honest, 2)
     assert malicious.dtype == np.float32
@@ -133,7 +131,7 @@ def test_copy_is_exact_and_apart() -> None:
 
 
 @pytest.mark.parametrize("warmup", [-1, 2.5, True, None, "3"])
-def test_wrong_warmup(warmup: Any) -> None:
+def test_wrong_warmup(warmup):
     with pytest.raises(ValueError, match="Mimic was given warmup"):
         attacks.Mimic(warmup)
 
@@ -152,10 +150,3 @@ def test_a_resumed_attack_goes_on_as_an_unbroken_one():
     fresh = attacks.Mimic()
     fresh.load_state({})
     assert fresh.state() == {}
-
-
-def test_the_state_of_another_attack_is_refused():
-    with pytest.raises(ValueError, match="load that of the same attack"):
-        attacks.Mimic().load_state({"centre": np.zeros(3)})
-    with pytest.raises(ValueError, match="keeps no state"):
-        attacks.SignFlip().load_state({"centre": np.zeros(3)})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from clients import attacks
@@ -21,7 +19,7 @@ from clients import attacks
         ("label-flip", {"num-classes": 10, "probability": 0.5}, attacks.LabelFlip(10, 0.5)),
     ],
 )
-def test_from_spec(name: str, args: dict[str, Any] | None, expected: attacks.Attack) -> None:
+def test_from_spec(name, args, expected):
     made = attacks.from_spec(name, args)
     assert type(made) is type(expected)
     assert made == expected
@@ -40,12 +38,12 @@ def test_from_spec(name: str, args: dict[str, Any] | None, expected: attacks.Att
         ("foe", {"tau": "auto"}, r"FallOfEmpires was given tau = 'auto'"),
     ],
 )
-def test_wrong_specs(name: Any, args: dict[str, Any], message: str) -> None:
+def test_wrong_specs(name, args, message):
     with pytest.raises(ValueError, match=message):
         attacks.from_spec(name, args)
 
 
-def test_every_name_is_kebab_case_and_every_alias_leads_to_one() -> None:
+def test_every_name_is_kebab_case_and_every_alias_leads_to_one():
     assert all(name == name.lower() and " " not in name for name in [*attacks.REGISTRY, *attacks.ALIASES])
     assert set(attacks.ALIASES.values()) <= set(attacks.REGISTRY)
     assert not set(attacks.ALIASES) & set(attacks.REGISTRY)

@@ -1,4 +1,4 @@
-"""The record of nodes that were left out: its mathematics, and what strategies do with it."""
+"""What strategies do with suspicion: nodes above the threshold are not asked to train."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord
 from flwr.serverapp import strategy as flower
-from hypothesis import given
-from hypothesis import strategies as st
 
 from flwr_robust import (
     ARC,
-    LASA,
     NNM,
     Bucketing,
-    Bulyan,
     CenteredClipping,
     Krum,
     Median,
@@ -28,93 +24,9 @@ from flwr_robust import (
     TrimmedMean,
     rules,
 )
-from flwr_robust.record.suspicion import Suspicion, places_to_spare
-from tests.messages import FakeGrid, error, record, reply, trainer, values
+from tests.flower_messages import FakeGrid, error, record, reply, trainer, values
 
 START = record({"w": np.zeros(4, np.float32)})
-
-
-def slow_suspicion(decay, history):
-    """The sum that the recursion stands for; None are rounds in which the node did not take part."""
-    took_part = [share for share in history if share is not None]
-    n = len(took_part)
-    return sum((1 - decay) * decay ** (n - 1 - k) * share for k, share in enumerate(took_part))
-
-
-@given(
-    st.floats(0.01, 0.99),
-    st.lists(st.lists(st.sampled_from([None, 0.0, 0.25, 1.0]), min_size=3, max_size=3), max_size=12),
-)
-def test_the_recursion_is_the_weighted_sum(decay, rounds):
-    suspicion = Suspicion(decay)
-    for shares in rounds:
-        suspicion.update({node: share for node, share in enumerate(shares) if share is not None})
-    for node in range(3):
-        expected = slow_suspicion(decay, [shares[node] for shares in rounds])
-        assert suspicion.values.get(node, 0.0) == pytest.approx(expected, abs=1e-12)
-        assert 0.0 <= suspicion.values.get(node, 0.0) <= 1.0
-
-
-def test_k_rounds_in_a_row_leave_1_minus_decay_to_the_k():
-    suspicion = Suspicion(0.9)
-    for _ in range(7):
-        suspicion.update({3: 1.0})
-    assert suspicion.values[3] == pytest.approx(1 - 0.9**7)
-
-
-def test_the_most_suspicious_come_first_and_ties_go_by_id():
-    suspicion = Suspicion(0.5, exclude_after=0.4)
-    suspicion.values = {9: 0.7, 2: 0.7, 5: 0.9, 1: 0.4, 7: 0.99}
-    assert suspicion.above([1, 2, 5, 9, 100], most=10) == [5, 2, 9]
-    assert suspicion.above([9, 2, 5, 1], most=2) == [5, 2]
-    assert suspicion.above([9, 2, 5], most=0) == []
-    assert Suspicion(0.5).above([9], most=3) == []
-
-
-def test_the_threshold_1_excludes_nobody_ever():
-    suspicion = Suspicion(0.01, exclude_after=1.0)
-    for _ in range(100):
-        suspicion.update({1: 1.0})
-    assert suspicion.above([1], most=1) == []
-
-
-def test_never_so_many_are_excluded_that_the_rule_lacks_replies():
-    def at_least(least):
-        return lambda n: n >= least
-
-    assert places_to_spare(10, 10, 3, at_least(7)) == 3
-    assert places_to_spare(10, 10, 3, at_least(9)) == 1
-    assert places_to_spare(10, 10, 3, at_least(10)) == 0
-    # Others take the places: five of ten are asked in any case, whether that is enough or not.
-    assert places_to_spare(5, 10, 3, at_least(5)) == 3
-    assert places_to_spare(5, 10, 3, at_least(6)) == 3
-    assert places_to_spare(2, 2, 5, at_least(0)) == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"suspicion": 1.0}, r"TrimmedMean was given suspicion = 1.0; give a number in \(0, 1\)"),
-        ({"suspicion": 0}, r"suspicion = 0; give a number in \(0, 1\)"),
-        ({"suspicion": True}, "suspicion = True"),
-        ({"suspicion": "0.9"}, "suspicion = '0.9'"),
-        ({"suspicion": float("nan")}, "suspicion = nan"),
-        ({"suspicion": 0.9, "exclude_after": 0.0}, r"exclude_after = 0.0; give a number in \(0, 1\]"),
-        ({"suspicion": 0.9, "exclude_after": 1.5}, "exclude_after = 1.5"),
-        ({"exclude_after": 0.5}, "exclude_after = 0.5 without suspicion.*give suspicion=0.9"),
-    ],
-)
-def test_wrong_numbers_are_refused_early(options, message):
-    with pytest.raises(ValueError, match=message):
-        TrimmedMean(num_malicious_nodes=1, **options)
-
-
-def test_state_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match="'nodes' and 'values'"):
-        Suspicion(0.5).load_state({"nodes": np.zeros(2, np.uint64)})
-    for make in (Krum, lambda **options: ARC(flower.FedAvg(), num_malicious_nodes=1, **options)):
-        with pytest.raises(ValueError, match=r"keeps none: give it suspicion=0.9"):
-            make().load_state(make(suspicion=0.9).state())
 
 
 def hostile(bad, step=lambda node: np.float32(node % 7)):
@@ -182,8 +94,11 @@ def test_wrappers_take_the_options_too_and_inherit_the_others(tmp_path):
         strategy.reset()
         assert strategy.suspicions == {}
     assert len(path.read_text().splitlines()) == 2
+    # A wrapper starts with an empty record of its own.
+    inner.record.suspicion.values = {1: 0.9}
+    assert ARC(inner).suspicions == {}
+    assert inner.suspicions == {1: 0.9}
     assert ARC(inner, suspicion=0.25).record.suspicion.decay == 0.25
-    assert ARC(inner, suspicion=None, exclude_after=None).record.suspicion is None
     with pytest.raises(ValueError, match="ARC was given suspicion = 2"):
         ARC(flower.FedAvg(), num_malicious_nodes=1, suspicion=2)
 
@@ -258,19 +173,6 @@ def test_zero_weights_count():
     assert strategy.suspicions == {node: 0.0 if node == chosen else 0.25 for node in range(4)}
 
 
-def test_a_skipped_round_counts_quarantines_only():
-    strategy = Krum(num_malicious_nodes=2, suspicion=0.5)
-    replies = [reply(i, {"w": np.zeros(4, np.float32)}) for i in (1, 2)]
-    strategy.aggregate_train(1, [*replies, error(3)])
-    assert strategy.reports[0].skipped
-    assert {node: fate.status for node, fate in strategy.reports[0].nodes.items()} == {
-        1: "accepted",
-        2: "accepted",
-        3: "quarantined",
-    }
-    assert strategy.suspicions == {3: 0.5}
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -294,42 +196,3 @@ def test_a_resumed_run_excludes_whom_an_unbroken_one_excludes(make):
     resumed.reset()
     assert resumed.suspicions == {}
     assert sorted(asked(resumed, grid)) == [1, 2, 3, 4, 5]
-
-
-def test_wrappers_start_with_an_empty_record_of_their_own():
-    inner = TrimmedMean(num_malicious_nodes=1, suspicion=0.5, exclude_after=0.7)
-    inner.record.suspicion.values = {1: 0.9}
-    wrapped = ARC(inner)
-    assert wrapped.suspicions == {}
-    wrapped.aggregate_train(1, [reply(i, {"w": np.zeros(4, np.float32)}) for i in range(3)] + [error(3)])
-    assert wrapped.suspicions == {0: 0.0, 1: 0.0, 2: 0.0, 3: 0.5}
-    assert inner.suspicions == {1: 0.9}
-
-
-def layered(strategy, X):
-    replies = [reply(i, {"a": x[:2], "b": x[2:]}) for i, x in enumerate(X.astype(np.float32))]
-    strategy.aggregate_train(1, replies)
-    nodes = strategy.reports[-1].nodes
-    return [nodes[i].used for i in range(len(X))]
-
-
-def test_lasa_tells_the_share_of_layers_in_which_each_node_counted():
-    X = np.ones((6, 4)) + np.arange(6)[:, None] * 1e-3
-    X[5, :2] = 50.0  # its first layer is far too long, its second one like the others'
-    strategy = LASA(sparsity=0.0, suspicion=0.5)
-    assert layered(strategy, X)[5] == 0.5
-    assert strategy.suspicions[5] == 0.25
-    everywhere = X.copy()
-    everywhere[5] = 50.0
-    assert layered(LASA(sparsity=0.0), everywhere)[5] == 0.0
-
-
-def test_bulyan_tells_which_updates_it_chose():
-    X = np.random.default_rng(2).standard_normal((7, 4))
-    X[3] += 100
-    used = layered(Bulyan(num_malicious_nodes=1), X)
-    assert used[3] == 0.0
-    # theta = n - 2f of the rows.
-    assert sorted(used) == [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
-    # Behind mixing an update counts where a chosen row holds it: here all of them.
-    assert layered(NNM(Bulyan(num_malicious_nodes=1)), X).count(0.0) <= 1
