@@ -13,7 +13,7 @@ from flwr_robust.engine import device as operations
 from flwr_robust.engine.device import Block, FloatArray
 from flwr_robust.engine.geometry import Matrix, Weights
 from flwr_robust.engine.kernels import powers
-from flwr_robust.engine.passes import BlockReader, OnDevice, Rows, add_up, mixed_by, read_all
+from flwr_robust.engine.passes import BlockReader, Rows, add_up, mixed_by, read_all
 from flwr_robust.engine.updates import Updates
 
 # Makes the centre (columns,) of a block (rows, columns) that begins with the given column of all.
@@ -22,19 +22,22 @@ Centre = Callable[[FloatArray, int], Weights]
 
 def squared_lp_distances(updates: Updates, mixing: Matrix, p: float, threads: int | None = None) -> Matrix:
     """(m, m) squared lp distances of the rows ``mixing @ updates``, relative to the largest; one pass."""
-    options = mixed_by(updates.device, mixing)
-    readers = read_all(updates, lambda width: _Pairs(updates, width, p, len(mixing), **options), threads)
+    options = mixed_by(updates.device, mixing) | {"p": p, "count": len(mixing), "device": updates.device}
+    return _relative_squares(read_all(updates, lambda width: _Pairs(updates, width, **options), threads), p)
+
+
+def distances_of(rows: Rows, p: float) -> Matrix:
+    """Return the (m, m) squared lp distances of the rows a rule is given, relative to the largest; one pass."""
+    readers = rows.scan(partial(_Pairs, p=p, count=rows.count), dtype=np.float64, tensors=True)
+    return _relative_squares(readers, p)
+
+
+def _relative_squares(readers: Sequence[_Pairs], p: float) -> Matrix:
     distances = _norms(readers, p)
     largest = distances.max(initial=0.0) or 1.0
     # They are only compared: relative to the largest, their squares stay finite.
     squares: Matrix = np.square((distances + distances.T) / largest)
     return squares
-
-
-def distances_of(rows: Rows, p: float) -> Matrix:
-    """Return the (m, m) squared lp distances of the rows a rule is given, relative to the largest; one pass."""
-    rows.passes += 1
-    return squared_lp_distances(rows.points, rows.geometry.mixing, p, rows.threads)
 
 
 def distances_to(rows: Rows, centre: Centre, p: float, which: Sequence[int] | None = None) -> Weights:
@@ -56,8 +59,8 @@ def _norms(readers: Sequence[Any], p: float) -> NDArray[np.float64]:
     return norms
 
 
-class _Pairs(OnDevice):
-    def __init__(self, updates: Updates, width: int, p: float, count: int, **options: Any) -> None:
+class _Pairs(BlockReader):
+    def __init__(self, updates: Updates, width: int, *, p: float, count: int, **options: Any) -> None:
         super().__init__(updates, width, **options)
         self.p = p
         self.scales, self.sums = np.zeros((count, count)), np.zeros((count, count))

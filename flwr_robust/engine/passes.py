@@ -300,22 +300,32 @@ class Rows:
         return vector
 
     def scan(
-        self, make: Callable[..., B], *, dtype: type | None = None, columns: tuple[int, int] | None = None
+        self,
+        make: Callable[..., B],
+        *,
+        dtype: type | None = None,
+        columns: tuple[int, int] | None = None,
+        tensors: bool = False,
     ) -> list[B]:
-        """Read the rows once, on the CPU, and return the threads' readers, in a fixed order.
+        """Read the rows once and return the threads' readers, in a fixed order.
 
         Parameters
         ----------
         make : callable
             A subclass of `BlockReader`, or a function that passes its arguments on to one: called as
-            ``make(updates, width, mixer=..., dtype=..., sum_squares=...)``. Its `use` gets blocks of the m rows.
+            ``make(updates, width, mixer=..., dtype=..., sum_squares=..., device=...)``. Its `use` gets blocks of the
+            m rows.
         dtype : type, optional
             Of the blocks; by default the updates'.
         columns : (start, stop), optional
             Only these columns.
+        tensors : bool
+            Whether `use` takes torch tensors too; otherwise the pass runs on the CPU, wherever others do.
         """
-        options = self._options(CPU, self._mixing) | {"dtype": dtype}
-        workers = for_blocks(self.points, lambda width: make(self.points, width, **options), self.threads, columns)
+        device = self.points.device if tensors else CPU
+        options = self._options(device, self._mixing) | {"dtype": dtype}
+        read = lambda width: make(self.points, width, **options)  # noqa: E731
+        workers = for_blocks(self.points, read, self.threads, columns, device)
         self._after(workers, whole=columns is None)
         return workers
 
