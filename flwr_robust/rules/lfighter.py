@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Matrix
-from flwr_robust.engine.passes import BlockReader, Rows, add_up
+from flwr_robust.engine.passes import SMALLEST_UNIT, BlockReader, Rows, add_up
 from flwr_robust.engine.updates import Layer, Updates, pieces
 from flwr_robust.rules.base import Rule
 
@@ -84,37 +84,45 @@ class LFighter(Rule):
             for c in range(classes)
         )
         readers = rows.scan(partial(_ClassNorms, parts=parts, count=rows.count), columns=(layer.start, layer.stop))
-        squares = add_up([reader.class_squares for reader in readers])
+        unit = max(reader.unit for reader in readers)
+        squares = add_up([reader.class_squares * (reader.unit / unit) ** 2 for reader in readers])
         change = np.sqrt(squares).sum(axis=0)
         inner = np.zeros((rows.count, rows.count))
         for place in np.argsort(-change, kind="stable")[:2]:
             chosen = parts[int(place)]
             grams = rows.scan(
-                partial(_PartGram, count=rows.count), columns=(chosen.start, chosen.stop), dtype=np.float64
+                partial(_PartGram, unit=unit, count=rows.count), columns=(chosen.start, chosen.stop), dtype=np.float64
             )
             inner += add_up([reader.gram for reader in grams])
         return inner
 
 
 class _ClassNorms(BlockReader):
+    """Squares of each class's values, in a unit of about the largest so far: no square of a float64 overflows."""
+
     def __init__(self, updates: Updates, width: int, *, parts: Sequence[Layer], count: int, **options: Any) -> None:
         super().__init__(updates, width, **options)
         self.parts = parts
-        self.class_squares = np.zeros((count, len(parts)))
+        self.class_squares, self.unit = np.zeros((count, len(parts))), SMALLEST_UNIT
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
+        largest = float(np.abs(block).max(initial=0.0))
+        if largest > self.unit:
+            self.class_squares *= (self.unit / largest) ** 2
+            self.unit = largest
         for place, first, last, at in pieces(self.parts, start, stop):
-            part = block[:, at : at + last - first].astype(np.float64)
+            part = block[:, at : at + last - first].astype(np.float64) / self.unit
             self.class_squares[:, place] += np.einsum("ij,ij->i", part, part)
 
 
 class _PartGram(BlockReader):
-    def __init__(self, updates: Updates, width: int, *, count: int, **options: Any) -> None:
+    def __init__(self, updates: Updates, width: int, *, unit: float, count: int, **options: Any) -> None:
         super().__init__(updates, width, **options)
-        self.gram = np.zeros((count, count))
+        self.gram, self.unit = np.zeros((count, count)), unit
 
     def use(self, start: int, stop: int, block: FloatArray) -> None:
-        self.gram += block @ block.T
+        part = block / self.unit
+        self.gram += part @ part.T
 
 
 def _kept_cluster(inner: Matrix, features: int) -> NDArray[np.bool_]:
