@@ -160,15 +160,21 @@ class Stage(ABC):
         ValueError
             If it is another stage's state.
         """
+        for stage, own in self._parted(state):
+            stage.memory = {name: value.copy() for name, value in own.items()}
+
+    def _parted(self, state: State) -> list[tuple[Stage, State]]:
+        """Return what belongs to each stage of a state; raise ValueError where it is another stage's."""
         own = {name: value for name, value in state.items() if "." not in name}
         places = {name.partition(".")[0] for name in state if "." in name}
         strange = places - {str(place) for place in range(len(self.parts))}
         if strange or own.keys() not in (self.initial_memory().keys(), set(self.remembers)):
             raise ValueError(f"{self!r} was given the state {sorted(state)}; load the state of the same chain.")
+        found = [(self, own)]
         for place, part in enumerate(self.parts):
             head = f"{place}."
-            part.load_state({name.removeprefix(head): v for name, v in state.items() if name.startswith(head)})
-        self.memory = {name: value.copy() for name, value in own.items()}
+            found += part._parted({name.removeprefix(head): v for name, v in state.items() if name.startswith(head)})
+        return found
 
 
 class PreAggregation(Stage):
