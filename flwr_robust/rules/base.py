@@ -14,6 +14,8 @@ from inspect import Parameter, signature
 from math import floor
 from typing import Any, ClassVar
 
+import numpy as np
+
 from flwr_robust.engine.choose import like, updates_for
 from flwr_robust.engine.device import Block, FloatArray
 from flwr_robust.engine.geometry import Geometry, Needs, Weights
@@ -28,6 +30,12 @@ def resolve_f(f: int | float, n: int) -> int:
     """Return f as a number of rows out of n."""
     # 0.29 * 100 is 28.999999999999996: a fraction that names a whole number of rows means it.
     return f if isinstance(f, int) else floor(f * n + 1e-9)
+
+
+def _differ(value: Any, default: Any) -> bool:
+    # Whether arrays differ is an array.
+    found = value != default
+    return found if isinstance(found, bool) else not np.array_equal(value, default)
 
 
 class Stage(ABC):
@@ -105,7 +113,7 @@ class Stage(ABC):
         return {
             name: value
             for name, value in values.items()
-            if (self.uses_f if name == "f" else value != parameters[name].default)
+            if (self.uses_f if name == "f" else _differ(value, parameters[name].default))
         }
 
     def __repr__(self) -> str:
