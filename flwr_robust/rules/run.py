@@ -213,6 +213,10 @@ def run(rule: RuleLike, updates: Updates, threads: int | None = None, *, float32
         vector = np.array(vector, dtype=updates.dtype)
         if vector.shape != (updates.d,):
             raise ValueError(f"{last!r} returned an array of shape {vector.shape}; return one of ({updates.d},).")
+    if rows.norms is None:
+        # A rule of the user's has not read every column: what the others hold is still to be checked.
+        _, rows.norms, more = _measure([], points, n, threads, float32_only, least=Needs.NORMS)
+        rows.passes += more
     assert rows.norms is not None
     if float32_only and norms is None:
         _refuse_beyond_float32(rows.norms)
