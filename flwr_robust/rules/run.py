@@ -301,8 +301,16 @@ def _refuse_beyond_float32(norms: NDArray[np.float64]) -> None:
 
 @contextmanager
 def _naming(stage: StageLike) -> Iterator[None]:
-    """Name the stage that reads what it has not declared."""
+    """Name the stage that reads what was not measured, and the declaration that is missing."""
     try:
         yield
     except UnmeasuredError as error:
-        raise ValueError(f"{type(stage).__name__} {error}") from error
+        what, missing = error.needs.name.lower(), error.needs > stage.needs
+        raise ValueError(
+            f"{type(stage).__name__} reads {what} "
+            + (
+                f"but declares needs = Needs.{stage.needs.name}: write needs = Needs.{error.needs.name} in the class."
+                if missing
+                else "of rows that a stage before it mixes: write mixes = True in that stage's class."
+            )
+        ) from error
