@@ -102,10 +102,16 @@ def mean_around_median(X, keep):
 
 
 def bulyan(X, f, selection="krum", p=2):
-    """MixTailor 5: choose n - 2f rows one by one, then the mean of n - 4f values around the median."""
+    """MixTailor 5: choose n - 2f rows, then the mean of n - 4f values around the median.
+
+    They are chosen one by one; by Multi-Krum, as Flower does, all at once with n - f - 2 neighbours.
+    """
     X = np.asarray(X, dtype=np.float64)
     left, chosen = list(range(len(X))), []
-    for _ in range(len(X) - 2 * f):
+    if selection == "multi-krum":
+        scores = krum_scores(X, max(1, len(X) - f - 2), p)
+        chosen = np.argsort(scores, kind="stable")[: len(X) - 2 * f].tolist()
+    while len(chosen) < len(X) - 2 * f:
         rows = X[left]
         if selection == "krum":
             scores = krum_scores(rows, max(1, len(left) - f - 1), p)
