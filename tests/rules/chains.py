@@ -37,6 +37,22 @@ VARIANTS = [
 EVERY = [*RULES, *CHAINS, *VARIANTS]
 
 
+# What does not hold for a stage, and why.
+KNOWS_ZERO = {
+    "arc": "clips norms",
+    "static-clipping": "clips norms",
+    "signguard": "clips norms, counts signs",
+    "sparsefed": "clips norms",
+    "centered-clipping": "starts at zero",
+    "lasa": "keeps the largest values",
+    "lfighter": "compares angles",
+}
+KNOWS_A_SIZE = {"static-clipping": "max_norm", "centered-clipping tau": "tau"}
+READS_LAYERS = {"lasa": "filters layer by layer", "lfighter": "looks at the output layer"}
+LEAVES_VALUES_OUT = {"lasa": "keeps the largest values", "sparsefed": "keeps the largest values"}
+NEEDS_THE_ORDER = {"mda": "of several sets of least diameter, which share their farthest pair, it takes the first"}
+
+
 def takes(name):
     """Parameters of a stage."""
     return signature(rules.REGISTRY[name]).parameters
@@ -66,6 +82,16 @@ def layers_of(d):
 def sizes_of(d):
     """Sizes of these layers."""
     return [int(np.prod(shape)) for _, shape in layers_of(d)]
+
+
+def without_ties(spec):
+    """Kinds of rows that every device orders alike: mixed integers tie up to rounding, which is another one on each."""
+    return ("hostile", "near") if "+" in spec else ("hostile", "near", "integers")
+
+
+def is_any(spec, names):
+    """Whether a stage of the chain is among the names, or the spec begins with one of them."""
+    return any(spec.startswith(name) or name in spec.partition(" ")[0].split("+") for name in names)
 
 
 def on(device, updates):
