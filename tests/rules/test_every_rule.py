@@ -107,7 +107,7 @@ def test_many_rows_too(name):
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_chain_gives_what_its_references_give_in_turn(name):
     for kind in KINDS if name not in TIES else ("normal", "tiny", "huge"):
-        for f in (1, 2, 4):
+        for f in (1, 4):
             for before in ("nnm+", "arc+", "arc+nnm+", "nnm+arc+"):
                 assert_is_referenced(before + name, matrix(kind, 11, 70, seed=1), f)
 
@@ -255,11 +255,10 @@ def test_a_finite_value_or_a_clear_error(name, before):
                 with pytest.raises(ValueError, match=r"n = |no rows"):
                     call(rule, np.ones((n, 3)))
                 continue
-            for kind in ("hostile", "zeros", "tiny", "huge"):
-                for dtype in (np.float32, np.float64):
-                    found = call(rule, matrix(kind, n, 20, seed=1, dtype=dtype))
-                    assert (found.dtype, found.shape) == (dtype, (20,))
-                    assert np.isfinite(found).all()
+            for kind, dtype in (("hostile", "f4"), ("hostile", "f8"), ("zeros", "f4"), ("tiny", "f4"), ("huge", "f8")):
+                found = call(rule, matrix(kind, n, 20, seed=1, dtype=dtype))
+                assert (found.dtype, found.shape) == (dtype, (20,))
+                assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize("spec", [*RULES, *chains.VARIANTS])
@@ -291,18 +290,16 @@ def test_a_model_without_values(spec):
 @pytest.mark.parametrize("device", [None, "cpu"])
 def test_rows_that_are_not_finite_are_named(spec, device):
     pytest.importorskip("torch")
-    for bad in (np.nan, np.inf, -np.inf):
-        for dtype in (np.float32, np.float64):
-            X = matrix("normal", N, 90, seed=9, dtype=dtype)
-            X[4, 17] = X[6, 0] = X[6, 89] = bad
-            left = np.arange(N)
-            # A rule that takes a sample of the columns may find one of them at a time.
-            while len(left) > N - 2:
-                with pytest.raises(NonFiniteRowsError, match="hold NaN or infinity; leave such rows out") as caught:
-                    run_on(device, make(spec, f=1), X[left])
-                assert set(left[caught.value.rows]) <= {4, 6}
-                left = np.delete(left, caught.value.rows)
-            assert np.isfinite(run_on(device, make(spec, f=1), X[left]).vector).all()
+    for bad, dtype in ((np.nan, "f4"), (np.nan, "f8"), (np.inf, "f4"), (-np.inf, "f8")):
+        X, left = matrix("normal", N, 90, seed=9, dtype=dtype), np.arange(N)
+        X[4, 17] = X[6, 0] = X[6, 89] = bad
+        # A rule that takes a sample of the columns may find one of them at a time.
+        while len(left) > N - 2:
+            with pytest.raises(NonFiniteRowsError, match="hold NaN or infinity; leave such rows out") as caught:
+                run_on(device, make(spec, f=1), X[left])
+            assert set(left[caught.value.rows]) <= {4, 6}
+            left = np.delete(left, caught.value.rows)
+        assert np.isfinite(run_on(device, make(spec, f=1), X[left]).vector).all()
 
 
 @pytest.mark.parametrize("spec", [*chains.PRE_AGGREGATIONS, *chains.EVERY])
