@@ -199,7 +199,7 @@ def block_width(n: int, d: int, device: Device = CPU) -> int:
     return max(MIN_WIDTH, min(device.max_width, by_size, max(by_memory, granted)))
 
 
-def _num_threads(asked: int | None, n: int, d: int, width: int, device: Device) -> int:
+def num_threads(asked: int | None, n: int, d: int, width: int, device: Device) -> int:
     """Return how many threads are of use: fewer for small inputs, or where their buffers would be too large."""
     count = asked or (1 if n * d < SMALL else default_threads())
     each, allowed = device.host_bytes * n * width, 2 * MEMORY_SHARE * 4 * n * d
@@ -255,7 +255,7 @@ def for_blocks(
                     merge(total, waiting.pop(merged))
                     merged += 1
 
-    count = min(_num_threads(threads, updates.n, last - first, width, device), len(starts))
+    count = min(num_threads(threads, updates.n, last - first, width, device), len(starts))
     with one_blas_thread():
         if count <= 1:
             work(0)

@@ -40,12 +40,9 @@ class UnmeasuredError(ValueError):
         What must be declared.
     """
 
-    def __init__(self, needs: Needs, measured: Needs) -> None:
+    def __init__(self, needs: Needs) -> None:
         self.needs = needs
-        super().__init__(
-            f"reads {needs.name.lower()} but declares needs = Needs.{measured.name}: "
-            f"write needs = Needs.{needs.name} in the class."
-        )
+        super().__init__(f"{needs.name.lower()} were not measured.")
 
 
 class Geometry:
@@ -135,7 +132,7 @@ class Geometry:
 
     def _require(self, needs: Needs) -> None:
         if self.measured < needs:
-            raise UnmeasuredError(needs, self.measured)
+            raise UnmeasuredError(needs)
 
     def with_distances(self, squared_distances: Matrix) -> Geometry:
         """Return the same rows with these squared distances, of another norm, in place of the Euclidean ones."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flwr_robust.engine import device as operations
 from flwr_robust.engine.geometry import Geometry, Matrix, Needs, central_row
-from flwr_robust.engine.passes import NonFiniteRowsError, Pass, zeros
+from flwr_robust.engine.passes import NonFiniteRowsError, Pass, keep_largest, zeros
 from flwr_robust.engine.updates import Updates
 
 # Squared spread over squared norm under which distances are measured again from within the rows.
@@ -128,15 +128,11 @@ def _unit(updates: Updates, squares: NDArray[np.float64], threads: int | None) -
         # No finite float32 has a square that float64 cannot hold.
         raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(squares)).tolist())
     keep = lambda block, _, largest: operations.largest(block, largest)  # noqa: E731
-    found = _pass(updates, threads).read(keep, zeros(updates.count), _keep_largest)
+    found = _pass(updates, threads).read(keep, zeros(updates.count), keep_largest)
     if not np.isfinite(found).all():
         raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(found)).tolist())
     largest = float(found.max(initial=0.0))
     return min(max(largest, SMALLEST_UNIT), LARGEST_UNIT) if largest else 1.0
-
-
-def _keep_largest(total: NDArray[np.float64], found: NDArray[np.float64]) -> None:
-    np.maximum(total, found, out=total)
 
 
 def norms_of(updates: Updates, squares: NDArray[np.float64], threads: int | None = None) -> NDArray[np.float64]:

@@ -167,9 +167,15 @@ def zeros(*shape: int, dtype: Any = np.float64) -> Callable[[int], NDArray[Any]]
     return lambda width: np.zeros(shape, dtype)
 
 
+def keep_largest(total: NDArray[Any], found: NDArray[Any]) -> None:
+    """Merge largest values."""
+    np.maximum(total, found, out=total)
+
+
 def nothing_to_merge(total: Any, found: Any) -> None:
     """Merge nothing: for a function that writes what it makes of a block itself."""
 
 
 def _add(total: Any, found: Any) -> None:
-    total += found
+    with np.errstate(invalid="ignore", over="ignore"):
+        total += found

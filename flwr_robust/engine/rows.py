@@ -171,8 +171,9 @@ class Rows:
         *,
         dtype: type | None = None,
         columns: tuple[int, int] | None = None,
+        tensors: bool = False,
     ) -> T:
-        """Read the rows once, on the CPU, and return what was found.
+        """Read the rows once and return what was found.
 
         Parameters
         ----------
@@ -187,8 +188,10 @@ class Rows:
             Of the blocks; by default the updates'.
         columns : (start, stop), optional
             Only these columns.
+        tensors : bool
+            Whether the function takes torch tensors too; otherwise the pass runs on the CPU, wherever others do.
         """
-        data = self._pass(CPU, dtype, self._mixing, columns)
+        data = self._pass(self.points.device if tensors else CPU, dtype, self._mixing, columns)
         return self._after(data, data.read(function, make, merge))
 
     def take(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:

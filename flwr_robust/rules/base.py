@@ -14,6 +14,8 @@ from inspect import Parameter, signature
 from math import floor
 from typing import Any, ClassVar
 
+import numpy as np
+
 from flwr_robust.engine.choose import like, updates_for
 from flwr_robust.engine.device import Block, FloatArray
 from flwr_robust.engine.geometry import Geometry, Needs, Weights
@@ -28,6 +30,12 @@ def resolve_f(f: int | float, n: int) -> int:
     """Return f as a number of rows out of n."""
     # 0.29 * 100 is 28.999999999999996: a fraction that names a whole number of rows means it.
     return f if isinstance(f, int) else floor(f * n + 1e-9)
+
+
+def _differ(value: Any, default: Any) -> bool:
+    # Whether arrays differ is an array.
+    found = value != default
+    return found if isinstance(found, bool) else not np.array_equal(value, default)
 
 
 class Stage(ABC):
@@ -105,7 +113,7 @@ class Stage(ABC):
         return {
             name: value
             for name, value in values.items()
-            if (self.uses_f if name == "f" else value != parameters[name].default)
+            if (self.uses_f if name == "f" else _differ(value, parameters[name].default))
         }
 
     def __repr__(self) -> str:
@@ -160,15 +168,21 @@ class Stage(ABC):
         ValueError
             If it is another stage's state.
         """
+        for stage, own in self._parted(state):
+            stage.memory = {name: value.copy() for name, value in own.items()}
+
+    def _parted(self, state: State) -> list[tuple[Stage, State]]:
+        """Return what belongs to each stage of a state; raise ValueError where it is another stage's."""
         own = {name: value for name, value in state.items() if "." not in name}
         places = {name.partition(".")[0] for name in state if "." in name}
         strange = places - {str(place) for place in range(len(self.parts))}
         if strange or own.keys() not in (self.initial_memory().keys(), set(self.remembers)):
             raise ValueError(f"{self!r} was given the state {sorted(state)}; load the state of the same chain.")
+        found = [(self, own)]
         for place, part in enumerate(self.parts):
             head = f"{place}."
-            part.load_state({name.removeprefix(head): v for name, v in state.items() if name.startswith(head)})
-        self.memory = {name: value.copy() for name, value in own.items()}
+            found += part._parted({name.removeprefix(head): v for name, v in state.items() if name.startswith(head)})
+        return found
 
 
 class PreAggregation(Stage):

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Matrix
-from flwr_robust.engine.passes import zeros
+from flwr_robust.engine.measure import SMALLEST_UNIT
+from flwr_robust.engine.passes import keep_largest, zeros
 from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import Layer, pieces
 from flwr_robust.rules.base import Rule
@@ -83,22 +84,29 @@ class LFighter(Rule):
             for c in range(classes)
         )
 
+        columns = (layer.start, layer.stop)
+        unit = float(rows.scan(_keep_largest, zeros(1), keep_largest, columns=columns)[0])
+        unit = max(unit, SMALLEST_UNIT) if rows.dtype == np.float64 else 1.0
+
         def add_squares(block: FloatArray, start: int, squares: NDArray[np.float64]) -> None:
             for place, first, last, at in pieces(parts, start, start + block.shape[1]):
-                part = block[:, at : at + last - first].astype(np.float64)
+                part = block[:, at : at + last - first].astype(np.float64) / unit
                 squares[:, place] += np.einsum("ij,ij->i", part, part)
 
         def add_products(block: FloatArray, _: int, products: Matrix) -> None:
-            products += block @ block.T
+            part = block / unit
+            products += part @ part.T
 
-        squares = rows.scan(add_squares, zeros(rows.count, classes), columns=(layer.start, layer.stop))
-        change = np.sqrt(squares).sum(axis=0)
+        change = np.sqrt(rows.scan(add_squares, zeros(rows.count, classes), columns=columns)).sum(axis=0)
         inner = np.zeros((rows.count, rows.count))
         for place in np.argsort(-change, kind="stable")[:2]:
             columns = (parts[int(place)].start, parts[int(place)].stop)
-            made = zeros(rows.count, rows.count)
-            inner += rows.scan(add_products, made, columns=columns, dtype=np.float64)
+            inner += rows.scan(add_products, zeros(rows.count, rows.count), columns=columns, dtype=np.float64)
         return inner
+
+
+def _keep_largest(block: FloatArray, _: int, largest: NDArray[np.float64]) -> None:
+    largest[0] = max(largest[0], np.abs(block).max(initial=0.0))
 
 
 def _kept_cluster(inner: Matrix, features: int) -> NDArray[np.bool_]:

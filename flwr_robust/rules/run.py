@@ -223,6 +223,10 @@ def _run(rule: RuleLike, updates: Updates, n: int, trace: Trace, threads: int | 
         vector = np.array(vector, dtype=updates.dtype)
         if vector.shape != (updates.d,):
             raise ValueError(f"{last!r} returned an array of shape {vector.shape}; return one of ({updates.d},).")
+    if rows.norms is None:
+        # A rule of the user's has not read every column: what the others hold is still to be checked.
+        _, rows.norms, more = measure(updates, Needs.NORMS, threads)
+        rows.passes += more
     assert rows.norms is not None
     if float32_only and norms is None:
         _refuse_beyond_float32(rows.norms)
@@ -342,8 +346,16 @@ def _refuse_beyond_float32(norms: NDArray[np.float64]) -> None:
 
 @contextmanager
 def _naming(stage: StageLike) -> Iterator[None]:
-    """Name the stage that reads what it has not declared."""
+    """Name the stage that reads what was not measured, and the declaration that is missing."""
     try:
         yield
     except UnmeasuredError as error:
-        raise ValueError(f"{type(stage).__name__} {error}") from error
+        what, missing = error.needs.name.lower(), error.needs > stage.needs
+        raise ValueError(
+            f"{type(stage).__name__} reads {what} "
+            + (
+                f"but declares needs = Needs.{stage.needs.name}: write needs = Needs.{error.needs.name} in the class."
+                if missing
+                else "of rows that a stage before it mixes: write mixes = True in that stage's class."
+            )
+        ) from error

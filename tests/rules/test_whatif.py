@@ -7,6 +7,7 @@ import pytest
 
 from flwr_robust import rules
 from flwr_robust.engine.choose import updates_for
+from flwr_robust.rules import mda
 from flwr_robust.rules.whatif import can_plan, outcomes
 
 F = 3
@@ -49,6 +50,27 @@ def test_what_takes_steps_over_the_data_cannot_be_planned():
     assert can_plan(rules.MeaMed(1))
     for rule in (rules.GeometricMedian(p=3), rules.GeometricMedian(p=1), rules.LASA(), rules.MixTailor(f=1)):
         assert not can_plan(rules.chain(rules.ARC(1), rule))
+
+
+def test_what_a_rule_remembers_and_draws_stays_as_it_is():
+    rule = rules.chain(rules.Bucketing(s=2, seed=1), rules.MixTailor([rules.Krum(1), rules.Median()], seed=1))
+    state, points = rule.state(), np.random.default_rng(0).standard_normal((9, 6))
+    # Each mix has draws of its own, which are not a call's.
+    outcomes(rule, updates_for(points), [np.eye(9)] * 4, np.eye(9)[0])
+    assert all(np.array_equal(rule.state()[name], value) for name, value in state.items())
+    assert rule.last.last_drawn is None
+
+
+def test_where_a_rule_gives_up_nothing_is_known(monkeypatch):
+    monkeypatch.setattr(mda, "LIMIT", 3)
+    points = np.random.default_rng(5).standard_normal((30, 4))
+    found = outcomes(rules.MDA(6), updates_for(points), [np.eye(30)], np.eye(30)[0])
+    assert np.isnan([*found.errors, *found.inner_products]).all()
+
+
+def test_what_cannot_be_planned_is_refused():
+    with pytest.raises(TypeError, match=r"LASA\(\) cannot be planned; ask `can_plan` first"):
+        outcomes(rules.LASA(), updates_for(np.ones((4, 3))), [np.eye(4)], np.eye(4)[0])
 
 
 def test_too_few_rows_are_refused():

@@ -9,10 +9,10 @@ import flwr_robust
 from flwr_robust import rules
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.run import run
-from tests.devices.cases import LAYERS, LP_RULES, SPECS, D, F, N, assert_same, compare, kinds, make, on
-from tests.devices.test_strategies import replies_to
 from tests.flower_messages import values
+from tests.rules.chains import EVERY, F, N, assert_same, call, make, on, run_on, without_ties
 from tests.rules.data import assert_close, matrix
+from tests.strategies.test_devices import replies_to
 
 torch = pytest.importorskip("torch")
 if not torch.cuda.is_available():
@@ -20,28 +20,31 @@ if not torch.cuda.is_available():
 
 from flwr_robust.engine import torch_device  # noqa: E402 - needs torch
 
+D = 1000
 
-@pytest.mark.parametrize("spec", SPECS)
-def test_every_chain_on_a_gpu(spec):
+
+@pytest.mark.parametrize("spec", EVERY)
+def test_a_gpu_gives_what_compiled_loops_give(spec):
     for dtype in (np.float32, np.float64):
-        for kind in kinds(spec):
-            compare(make(spec), "cuda", kind, dtype)
+        for kind in ("normal", *without_ties(spec)):
+            X = matrix(kind, N, D, seed=1, dtype=dtype)
+            rule, twin = make(spec), make(spec)
+            for _ in range(2):
+                found, expected = run_on("cuda", rule, X), run_on(None, twin, X)
+                found.trace.store()
+                expected.trace.store()
+                assert_same(found, expected, X)
 
 
-@pytest.mark.parametrize("rule", LP_RULES, ids=repr)
-def test_other_norms_on_a_gpu(rule):
-    compare(rule, "cuda", "normal", np.float32)
-
-
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", EVERY)
 def test_a_tensor_on_a_gpu_stays_there(spec):
     X = torch.from_numpy(matrix("normal", N, D, seed=12)).cuda()
     before = X.clone()
-    found = make(spec)(X, layers=LAYERS)
+    found = call(make(spec), X)
     assert found.device == X.device
     assert found.dtype == X.dtype
     assert torch.equal(X, before)
-    assert_close(found.cpu().numpy(), make(spec)(X.cpu().numpy(), layers=LAYERS), X.cpu().numpy(), 1e-6)
+    assert_close(found.cpu().numpy(), call(make(spec), X.cpu().numpy()), X.cpu().numpy(), 1e-6)
 
 
 def test_a_tensor_that_is_still_being_made():

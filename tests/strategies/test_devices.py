@@ -14,8 +14,8 @@ import pytest
 import flwr_robust
 from flwr_robust import RobustStrategy, rules
 from flwr_robust.engine.cpu import CPU
-from tests.devices.cases import F, N
 from tests.flower_messages import reply, values
+from tests.rules.chains import F, N
 
 torch = pytest.importorskip("torch")
 
