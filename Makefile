@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+SITE := site
 # Two processes at a time, a file of tests in one of them: many tests wait for Ray and for servers.
 PYTEST := python -m pytest -n 2 --dist loadfile
 # pyproject.toml's lower bound.
@@ -26,7 +27,7 @@ bench: $(VENV)/simulation
 	$(BIN)/flwr-robust bench
 
 docs: $(VENV)/docs
-	$(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m mkdocs build --strict --site-dir $(SITE)
 
 test: $(VENV)/test $(VENV)/docs lint
 	$(BIN)/$(PYTEST) --durations=15
