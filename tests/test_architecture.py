@@ -47,8 +47,10 @@ def files_of_a_round():
 
 def test_the_walk():
     told = re.findall(r"^\d+\. \[`([\w/.]+)`\]", PAGE, re.MULTILINE)
-    assert files_of_a_round() == told
     assert len(told) == 14
+    # From Python 3.12 on profilers see no compiled code.
+    seen = [file for file in told if sys.version_info < (3, 12) or "kernels" not in file]
+    assert files_of_a_round() == seen
 
 
 def test_the_picture_numbers_the_same_files():
