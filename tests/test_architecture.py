@@ -49,8 +49,8 @@ def test_the_walk():
     told = re.findall(r"^\d+\. \[`([\w/.]+)`\]", PAGE, re.MULTILINE)
     assert len(told) == 14
     # From Python 3.12 on profilers see no compiled code.
-    seen = [file for file in told if sys.version_info < (3, 12) or "kernels" not in file]
-    assert files_of_a_round() == seen
+    hidden = "kernels" if sys.version_info >= (3, 12) else "nothing"
+    assert [f for f in files_of_a_round() if hidden not in f] == [f for f in told if hidden not in f]
 
 
 def test_the_picture_numbers_the_same_files():
