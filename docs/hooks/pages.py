@@ -10,6 +10,7 @@ import pictures
 import toy
 from flwr.serverapp.strategy import Strategy
 
+import clients
 import flwr_robust
 from clients import attacks
 from flwr_robust import rules
@@ -54,6 +55,7 @@ def all_pages() -> Iterator[tuple[str, str]]:
     yield from attack_pages()
     yield "api/rules.md", others("flwr_robust.rules", rules.__all__, list(rules.REGISTRY.values())) + OWN_RULES
     yield "api/strategies.md", strategies_page()
+    yield "api/clients.md", clients_page()
 
 
 def rule_page(name: str, stage: Stage, caption: str) -> str:
@@ -175,6 +177,23 @@ arguments of Flower's `FedAvg`, and the options below. `FedMedian` is another na
 {own}"""
 
 
+def clients_page() -> str:
+    """Return the page of the package clients without its attacks."""
+    names = [name for name in clients.__all__ if not inspect.ismodule(getattr(clients, name))]
+    return f"""# clients
+
+The package has two names. `flwr_robust.clients` always works; `clients` is shorter, where your project has no package
+of that name. There is one module of each, whatever it is imported as.
+
+::: clients
+{HEADLESS}      show_docstring_description: false
+      members: false
+
+{"".join(f"::: clients.{name}{chr(10) * 2}" for name in names)}
+::: clients.mods
+"""
+
+
 def _is_strategy(name: str) -> bool:
     """Whether flwr_robust holds a strategy of this name, and of no other."""
     thing = getattr(flwr_robust, name)
@@ -183,7 +202,8 @@ def _is_strategy(name: str) -> bool:
 
 def heading(level: int, path: str, kind: type) -> str:
     """Return a heading that links lead to, by the component's public path and by that of its own module."""
-    own = f"{kind.__module__}.{kind.__name__}"
+    # The attacks' modules have two names; links go by the shorter one.
+    own = f"{kind.__module__}.{kind.__name__}".replace("flwr_robust.clients.", "clients.")
     return f"{'#' * level} {kind.__name__} {{ #{path} }}\n\n[](){{ #{own} }}"
 
 

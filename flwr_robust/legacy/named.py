@@ -49,7 +49,8 @@ class Bulyan(RobustFedAvg):
     """`RobustFedAvg` with `flwr_robust.rules.Bulyan`.
 
     ``first_aggregation_rule`` names a selection of the rule's, ``"krum"`` by default. Flower's own functions of that
-    name return an aggregate instead of a choice; ``aggregate_krum`` stands for ``"krum"``.
+    name return an aggregate instead of a choice; ``aggregate_krum`` stands for ``"krum"``, and ``to_keep``, which it
+    cannot do without there, changes nothing.
     """
 
     def __init__(
@@ -57,8 +58,11 @@ class Bulyan(RobustFedAvg):
         *,
         num_malicious_clients: int | float = 0,
         first_aggregation_rule: str | Callable[..., Any] = "krum",
+        to_keep: int = 0,
         **options: Unpack[LegacyOptions],
     ) -> None:
+        if to_keep:
+            raise ValueError(f"Bulyan was given to_keep = {to_keep!r}, but it chooses nodes one by one; leave it out.")
         krum = getattr(first_aggregation_rule, "__name__", None) == "aggregate_krum"
         selection: Any = "krum" if krum else first_aggregation_rule
         super().__init__(rules.Bulyan(num_malicious_clients, selection=selection), **options)
