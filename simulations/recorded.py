@@ -12,7 +12,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
 from flwr_robust import RobustStrategy
-from flwr_robust.engine.geometry import Geometry
+from flwr_robust.engine.rows import Geometry
 from flwr_robust.engine.updates import Updates
 from flwr_robust.record.report import RoundReport
 from flwr_robust.rules.run import Aggregate, BadRows, Skipped

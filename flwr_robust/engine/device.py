@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
+Matrix = NDArray[np.float64]
+Weights = NDArray[np.float64]
 Sums = NDArray[np.float64]
 # A (rows, columns) array or, on a device of torch's, a tensor.
 Block = Any

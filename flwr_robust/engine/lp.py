@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.engine import device as operations
-from flwr_robust.engine.device import Block, FloatArray, Sums
-from flwr_robust.engine.geometry import Matrix, Weights
+from flwr_robust.engine.device import Block, FloatArray, Matrix, Sums, Weights
 from flwr_robust.engine.kernels import powers
 from flwr_robust.engine.passes import BlockFunction, Merge, Pass
 from flwr_robust.engine.rows import Rows

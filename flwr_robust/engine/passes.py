@@ -1,24 +1,35 @@
-"""One pass over the data: all columns once, in blocks, over threads, and what was found in them."""
+"""Passes over the data: all columns once, in blocks, over threads; and the first one, which measures.
+
+`measure` gives norms or a Gram matrix of updates, in float64. Rows whose spread is under a thousandth of their norm are
+measured a second time, relative to one of them: otherwise their distances would drown in rounding.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from enum import IntEnum
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.engine import device as operations
 from flwr_robust.engine.cpu import Worker, for_blocks
-from flwr_robust.engine.device import Block, Device, FloatArray
-from flwr_robust.engine.geometry import Matrix, Weights
+from flwr_robust.engine.device import Block, Device, FloatArray, Matrix, Weights
 from flwr_robust.engine.updates import Updates
 
 T = TypeVar("T")
 # Takes a block, which it may overwrite, its first column, and what has been found so far, which it adds to.
 BlockFunction = Callable[[Block, int, T], None]
 Merge = Callable[[T, T], None]
+
+# Squared spread over squared norm under which distances are measured again from within the rows.
+CLOSE = 1e-6
+# Squares of float64 values outside this range may over- or underflow.
+TINY, HUGE = 1e-280, 1e280
+# Units within which one over a unit is neither zero nor infinite.
+SMALLEST_UNIT, LARGEST_UNIT = 1e-300, 1e300
 
 
 class BadRowsError(ValueError):
@@ -43,6 +54,14 @@ class NonFiniteRowsError(BadRowsError):
 
     def __init__(self, rows: Sequence[int]) -> None:
         super().__init__(rows, "the arrays hold NaN or infinity")
+
+
+class Needs(IntEnum):
+    """What a stage must know of its rows before it can plan."""
+
+    NOTHING = 0
+    NORMS = 1
+    DISTANCES = 2
 
 
 @dataclass(frozen=True)
@@ -179,3 +198,165 @@ def nothing_to_merge(total: Any, found: Any) -> None:
 def _add(total: Any, found: Any) -> None:
     with np.errstate(invalid="ignore", over="ignore"):
         total += found
+
+
+# ---------------------------------------------------------------- measuring
+
+
+class Measured(NamedTuple):
+    """What is known of rows before a chain plans.
+
+    Attributes
+    ----------
+    gram : (m + 1, m + 1) float64 array
+        Inner products of the rows (behind their own mixing, if any) and, last, of the origin, each taken relative to
+        one common reference point; of norms alone, and of nothing, only the diagonal.
+    unit : float
+        What the rows are multiples of.
+    needs : Needs
+        What was measured.
+    norms : (n,) float64 array or None
+        Norms of the rows as they came; None where nothing was needed.
+    passes : int
+        How many passes that took.
+    """
+
+    gram: Matrix
+    unit: float
+    needs: Needs
+    norms: NDArray[np.float64] | None
+    passes: int
+
+
+def measure(updates: Updates, needs: Needs = Needs.DISTANCES, threads: int | None = None) -> Measured:
+    """Measure the rows as far as it is needed.
+
+    Raises
+    ------
+    NonFiniteRowsError
+        If rows hold NaN or infinity, and anything is needed.
+    """
+    count = updates.count
+    if needs is Needs.NOTHING:
+        return Measured(np.zeros((count + 1, count + 1)), 1.0, needs, None, 0)
+    raw = np.zeros(updates.n) if updates.mixings else None
+    find = _gram if needs is Needs.DISTANCES else _squares
+    gram, passes, unit = find(updates, threads, raw=raw), 1, 1.0
+    # Rows that are not finite are named before what was mixed of them is looked at.
+    norms = None if raw is None else norms_of(updates, raw, threads)
+    if not _within_range(gram.diagonal()[:count], updates):
+        unit = _unit(updates, gram.diagonal()[:count], threads)
+        gram, passes = find(updates, threads, unit), passes + 2
+    if needs is Needs.DISTANCES and count > 1:
+        centre, closeness = central_row(gram[:count, :count])
+        if closeness < CLOSE:
+            gram, passes = _gram(updates, threads, unit, centre), passes + 1
+    squares = gram.diagonal() + gram[-1, -1] - 2.0 * gram[-1]
+    own = np.sqrt(np.maximum(squares[:count], 0.0)) * unit
+    return Measured(gram, unit, needs, own if norms is None else norms, passes)
+
+
+def _squares(
+    updates: Updates, threads: int | None, unit: float = 1.0, raw: NDArray[np.float64] | None = None
+) -> Matrix:
+    """(n + 1, n + 1) squared norms of the rows in multiples of a unit, and of the origin, on the diagonal."""
+    return np.diag(np.append(_sum_squares(updates, threads, unit, raw), 0.0))
+
+
+def _gram(
+    updates: Updates,
+    threads: int | None,
+    unit: float = 1.0,
+    centre: int | None = None,
+    raw: NDArray[np.float64] | None = None,
+) -> Matrix:
+    """(n + 1, n + 1) Gram matrix of the rows in multiples of a unit, relative to one of them; and of the origin."""
+    n = updates.count
+    mixing = np.eye(n + 1, n)
+    if centre is not None:
+        mixing[:, centre] -= 1.0
+    mixed = None if unit == 1.0 and centre is None else mixing / unit
+    # The origin comes last, and may be left out.
+    add = lambda block, _, gram: operations.add_gram(block, gram)  # noqa: E731
+    upper: Matrix = np.triu(_pass(updates, threads, mixed, raw).read(add, zeros(n + 1, n + 1)))
+    return upper + np.triu(upper, 1).T
+
+
+def _sum_squares(
+    updates: Updates, threads: int | None, unit: float = 1.0, raw: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    mixed = None if unit == 1.0 else np.eye(updates.count) / unit
+    add = lambda block, _, squares: operations.squared_norms(block, squares)  # noqa: E731
+    return _pass(updates, threads, mixed, raw).read(add, zeros(updates.count))
+
+
+def _pass(
+    updates: Updates, threads: int | None, mixing: Matrix | None = None, raw: NDArray[np.float64] | None = None
+) -> Pass:
+    """Return a pass where the updates are to be worked on, in float64 if it mixes them."""
+    dtype = np.float64 if mixing is not None or updates.mixings else None
+    return Pass(updates, updates.device, mixing, dtype, threads, squares=raw)
+
+
+def _within_range(squares: NDArray[np.float64], updates: Updates) -> bool:
+    """Whether the sums of squares can be trusted; those of float32 values are too small only if all are zero."""
+    if not bool(np.isfinite(squares).all()) or squares.max(initial=0.0) > HUGE:
+        return False
+    return updates.dtype == np.float32 or not updates.d or bool(squares.max(initial=0.0) > TINY)
+
+
+def _unit(updates: Updates, squares: NDArray[np.float64], threads: int | None) -> float:
+    """Return about the largest absolute value, for scaling; raise NonFiniteRowsError if some are not finite."""
+    if updates.dtype == np.float32:
+        # No finite float32 has a square that float64 cannot hold.
+        raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(squares)).tolist())
+    keep = lambda block, _, largest: operations.largest(block, largest)  # noqa: E731
+    found = _pass(updates, threads).read(keep, zeros(updates.count), keep_largest)
+    if not np.isfinite(found).all():
+        raise NonFiniteRowsError(np.flatnonzero(~np.isfinite(found)).tolist())
+    largest = float(found.max(initial=0.0))
+    return min(max(largest, SMALLEST_UNIT), LARGEST_UNIT) if largest else 1.0
+
+
+def norms_of(updates: Updates, squares: NDArray[np.float64], threads: int | None = None) -> NDArray[np.float64]:
+    """Return the rows' norms from their sums of squares, measured again where float64 could not hold those.
+
+    Raises
+    ------
+    NonFiniteRowsError
+        If rows hold NaN or infinity.
+    """
+    if _within_range(squares, updates):
+        return np.sqrt(squares)
+    unit = _unit(updates.unmixed(), squares, threads)
+    norms: NDArray[np.float64] = np.sqrt(_sum_squares(updates.unmixed(), threads, unit)) * unit
+    return norms
+
+
+def squared_distances(inner: Matrix) -> Matrix:
+    """(m, m) squared distances of rows from their inner products: symmetric, zero on the diagonal."""
+    squares = inner.diagonal()
+    distances = np.maximum(squares[:, None] + squares[None, :] - 2.0 * inner, 0.0)
+    np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+def central_row(gram: Matrix) -> tuple[int, float]:
+    """Return the row that half of the others are closest to, and how close they are.
+
+    Fewer than half of the rows, wherever they are, can neither hide nor feign this by much.
+
+    Parameters
+    ----------
+    gram : (n, n) float64 array
+        Inner products of at least two rows, relative to zero.
+
+    Returns
+    -------
+    The row, and the squared distance within which half of the others lie over its squared norm
+    (1 where that norm is zero).
+    """
+    closeness = np.sort(squared_distances(gram), axis=1)[:, len(gram) // 2]
+    row = int(np.argmin(closeness))
+    square = float(gram[row, row])
+    return row, float(closeness[row]) / square if square > 0 else 1.0

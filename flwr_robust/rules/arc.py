@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_robust.engine.geometry import Geometry, Needs, clip_factors
+from flwr_robust.engine.passes import Needs
+from flwr_robust.engine.rows import Geometry, clip_factors
 from flwr_robust.rules.base import PreAggregation
 from flwr_robust.rules.run import Trace
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_robust.engine.geometry import Geometry
+from flwr_robust.engine.rows import Geometry
 from flwr_robust.rules.base import PreAggregation
 from flwr_robust.rules.checks import whole_number
 from flwr_robust.rules.randomness import Random

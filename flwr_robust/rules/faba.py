@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_robust.engine.geometry import TIE, Geometry, Needs, Weights
+from flwr_robust.engine.device import Weights
+from flwr_robust.engine.passes import Needs
+from flwr_robust.engine.rows import TIE, Geometry
 from flwr_robust.rules.base import LinearRule
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flwr_robust.engine.device import FloatArray
-from flwr_robust.engine.geometry import Geometry, Matrix, Needs, Weights
-from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.device import FloatArray, Matrix, Weights
+from flwr_robust.engine.passes import Needs
+from flwr_robust.engine.rows import Geometry, Rows
 from flwr_robust.rules.base import LinearRule
 from flwr_robust.rules.checks import norm_order, number, whole_number
 from flwr_robust.rules.lp_median import lp_median

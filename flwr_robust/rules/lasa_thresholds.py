@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.engine.cpu import for_each
-from flwr_robust.engine.device import FloatArray
-from flwr_robust.engine.geometry import Weights
+from flwr_robust.engine.device import FloatArray, Weights
 from flwr_robust.engine.kernels import signs as kernels
 from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import Layer, address_of, pieces

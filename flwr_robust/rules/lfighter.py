@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.engine.device import FloatArray
-from flwr_robust.engine.geometry import Matrix
-from flwr_robust.engine.measure import SMALLEST_UNIT
-from flwr_robust.engine.passes import keep_largest, zeros
+from flwr_robust.engine.device import FloatArray, Matrix
+from flwr_robust.engine.passes import SMALLEST_UNIT, keep_largest, zeros
 from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import Layer, pieces
 from flwr_robust.rules.base import Rule

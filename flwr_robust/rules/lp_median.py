@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_robust.engine.device import FloatArray
-from flwr_robust.engine.geometry import Weights
+from flwr_robust.engine.device import FloatArray, Weights
 from flwr_robust.engine.lp import distances_to
 from flwr_robust.engine.rows import Rows
 

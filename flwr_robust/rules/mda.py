@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.engine.geometry import TIE, Geometry, Matrix, Needs, Weights
+from flwr_robust.engine.device import Matrix, Weights
+from flwr_robust.engine.passes import Needs
+from flwr_robust.engine.rows import TIE, Geometry
 from flwr_robust.rules.base import LinearRule
 from flwr_robust.rules.run import GaveUpError
 

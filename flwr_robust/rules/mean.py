@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_robust.engine.geometry import Geometry, Weights
+from flwr_robust.engine.device import Weights
+from flwr_robust.engine.rows import Geometry
 from flwr_robust.rules.base import LinearRule
 
 

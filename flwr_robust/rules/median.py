@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flwr_robust.engine.device import Block, mean_of_sorted
-from flwr_robust.engine.geometry import Weights
+from flwr_robust.engine.device import Block, Weights, mean_of_sorted
 from flwr_robust.rules.base import CoordinateRule
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_robust.engine.geometry import Geometry, Matrix, Needs, Weights, lowest
+from flwr_robust.engine.device import Matrix, Weights
+from flwr_robust.engine.passes import Needs
+from flwr_robust.engine.rows import Geometry, lowest
 from flwr_robust.rules.base import LinearRule
 from flwr_robust.rules.checks import norm_order, whole_number
 

@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.engine.cpu import one_blas_thread
-from flwr_robust.engine.device import FloatArray
-from flwr_robust.engine.geometry import Geometry, Needs, UnmeasuredError, Weights
-from flwr_robust.engine.measure import measure
-from flwr_robust.engine.passes import BadRowsError
-from flwr_robust.engine.rows import Rows, mix_rows
+from flwr_robust.engine.device import FloatArray, Weights
+from flwr_robust.engine.passes import BadRowsError, Needs, measure
+from flwr_robust.engine.rows import Geometry, Rows, UnmeasuredError, mix_rows
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.randomness import DRAWS, generator_at, position_of
 
@@ -225,7 +223,7 @@ def _run(rule: RuleLike, updates: Updates, n: int, trace: Trace, threads: int | 
             raise ValueError(f"{last!r} returned an array of shape {vector.shape}; return one of ({updates.d},).")
     if rows.norms is None:
         # A rule of the user's has not read every column: what the others hold is still to be checked.
-        _, rows.norms, more = measure(updates, Needs.NORMS, threads)
+        *_, rows.norms, more = measure(updates, Needs.NORMS, threads)
         rows.passes += more
     assert rows.norms is not None
     if float32_only and norms is None:
@@ -304,19 +302,21 @@ def _prepare(
     vectors = points.n - n
     blind = list(takewhile(_looks_at_nothing, stages))
     if blind:
-        points = _mix_first(points, plan(blind, measure(points, Needs.NOTHING).geometry.first(n), n, trace), vectors)
+        points = _mix_first(
+            points, plan(blind, Geometry.of(measure(points, Needs.NOTHING)).first(n), n, trace), vectors
+        )
     needs = _what_is_needed([*stages[len(blind) :], *last])
-    measured, norms, passes = measure(points, needs, threads)
-    norms = None if norms is None else norms[:n]
+    measured = measure(points, needs, threads)
+    norms, passes = None if measured.norms is None else measured.norms[:n], measured.passes
     if norms is not None and float32_only:
         _refuse_beyond_float32(norms)
-    geometry = measured.first(points.count - vectors)
+    geometry = Geometry.of(measured).first(points.count - vectors)
     for stage in stages[len(blind) :]:
         geometry = plan([stage], geometry, n, trace)
         if _looks_at_nothing(stage) and geometry.is_blurred:
             points = _mix_first(points, geometry, vectors)
-            measured, _, more = measure(points, needs, threads)
-            geometry, passes = measured.first(points.count - vectors), passes + more
+            measured = measure(points, needs, threads)
+            geometry, passes = Geometry.of(measured).first(points.count - vectors), passes + measured.passes
     return points, geometry, norms, passes
 
 

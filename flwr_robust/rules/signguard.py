@@ -7,11 +7,10 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.engine.device import FloatArray
-from flwr_robust.engine.geometry import Needs, Weights, clip_factors
+from flwr_robust.engine.device import FloatArray, Weights
 from flwr_robust.engine.kernels import signs
-from flwr_robust.engine.passes import zeros
-from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.passes import Needs, zeros
+from flwr_robust.engine.rows import Rows, clip_factors
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import number, whole_number
 from flwr_robust.rules.mean_shift import bandwidth_of, mean_shift

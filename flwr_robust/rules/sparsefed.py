@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.engine.device import FloatArray
-from flwr_robust.engine.geometry import Needs, clip_factors
-from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.passes import Needs
+from flwr_robust.engine.rows import Rows, clip_factors
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import number
 

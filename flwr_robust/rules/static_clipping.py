@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flwr_robust.engine.geometry import Geometry, Needs
+from flwr_robust.engine.passes import Needs
+from flwr_robust.engine.rows import Geometry
 from flwr_robust.rules.arc import clip
 from flwr_robust.rules.base import PreAggregation
 from flwr_robust.rules.checks import number

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.engine.cpu import Mixer, shaped
-from flwr_robust.engine.device import FloatArray
-from flwr_robust.engine.geometry import Geometry, Matrix, Weights
+from flwr_robust.engine.device import FloatArray, Matrix, Weights
 from flwr_robust.engine.lp import squared_lp_distances
-from flwr_robust.engine.measure import measure
-from flwr_robust.engine.passes import Pass
+from flwr_robust.engine.passes import Pass, measure
+from flwr_robust.engine.rows import Geometry
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.base import CoordinateRule, LinearRule, Rule
 from flwr_robust.rules.run import GaveUpError, Trace, plan, unfold
@@ -72,7 +71,7 @@ def outcomes(
     ValueError
         If the rule does not accept n rows.
     """
-    geometry = measure(points, threads=threads).geometry
+    geometry = Geometry.of(measure(points, threads=threads))
     found = Outcomes(np.zeros(len(mixes)), np.zeros(len(mixes)))
     reduced: list[tuple[int, CoordinateRule, Matrix, int]] = []
     rule = copy.deepcopy(rule)  # MixTailor tells what it drew last

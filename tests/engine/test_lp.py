@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from flwr_robust.engine.lp import distances_of, distances_to, squared_lp_distances
-from flwr_robust.engine.measure import measure
-from flwr_robust.engine.passes import NonFiniteRowsError
-from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.passes import NonFiniteRowsError, measure
+from flwr_robust.engine.rows import Geometry, Rows
 from flwr_robust.engine.updates import Updates
 from tests.rules.chains import on
 from tests.rules.data import matrix
@@ -18,7 +17,7 @@ MIXING = np.random.default_rng(6).dirichlet(np.ones(6), size=4)
 
 def rows_of(X, mixing=None, device=None):
     updates = on(device, Updates.of_rows(X))
-    geometry = measure(updates).geometry.first(len(X))
+    geometry = Geometry.of(measure(updates)).first(len(X))
     geometry = geometry if mixing is None else geometry.mix(mixing)
     return Rows(updates, geometry, len(X), mixed=mixing is not None, threads=2)
 

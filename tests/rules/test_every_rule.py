@@ -192,6 +192,19 @@ def test_blocks_threads_and_devices_change_nothing_but_rounding(spec, monkeypatc
 
 
 @every
+def test_any_number_of_threads_gives_the_same_bits(spec, monkeypatch):
+    monkeypatch.setattr(cpu, "block_width", lambda *_: 64)
+    for dtype in ("f4", "f8"):
+        X = matrix("hostile", N, 1500, seed=15, dtype=dtype)
+        expected = run_on(None, make(spec), X, threads=1)
+        for threads in (2, 3, 5):
+            found = run_on(None, make(spec), X, threads)
+            assert found.vector.tobytes() == expected.vector.tobytes()
+            for one, other in ((found.norms, expected.norms), (found.weights, expected.weights)):
+                assert (one is None and other is None) or one.tobytes() == other.tobytes()
+
+
+@every
 def test_a_device_gives_what_compiled_loops_give(spec):
     pytest.importorskip("torch")
     for kind in without_ties(spec):
