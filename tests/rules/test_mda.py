@@ -43,5 +43,7 @@ def test_thirty_rows_take_seconds(kind):
 
 def test_it_says_when_it_gives_up(monkeypatch):
     monkeypatch.setattr(mda, "LIMIT", 3)
-    with pytest.raises(rules.GaveUpError, match=r"MDA\(f=6\) gave up its exact search on n = 30 rows after looking at 3 rows"):
+    with pytest.raises(
+        rules.GaveUpError, match=r"MDA\(f=6\) gave up its exact search on n = 30 rows after looking at 3 rows"
+    ):
         rules.MDA(6)(np.random.default_rng(5).standard_normal((30, 4)))
