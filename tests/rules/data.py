@@ -29,7 +29,7 @@ def matrix(kind, n, d, seed, dtype=np.float32):
 
 
 def assert_close(actual, expected, X, tolerance=1e-5):
-    """Compare vectors, relative to the expected one's largest value; `X` tells the scale if that is zero."""
+    """Compare vectors, relative to the expected one's largest value; `X` has the scale if that is zero."""
     actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     assert actual.shape == expected.shape
     scale = np.abs(expected).max(initial=0.0) or np.abs(np.asarray(X, dtype=np.float64)).max(initial=0.0) or 1.0

@@ -180,7 +180,7 @@ class Running(rules.Rule):
     remembers = ("total",)
 
     def aggregate(self, rows, f):
-        total = rows.remembered.get("total", np.zeros(rows.d))
+        total = rows.remembered.get("total", np.zeros(rows.d, rows.dtype))
         total = total + rows.combine(np.full(rows.count, 1 / rows.count))
         self.mine = total
         rows.remember(total=total)
