@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clients.attacks import Attack
 from flwr_robust.engine.choose import updates_for
-from flwr_robust.engine.passes import measure
+from flwr_robust.engine.measure import measure
 from flwr_robust.rules import PreAggregation, Rule, Trace
 from flwr_robust.rules.run import plan, run
 from simulations.plots import COLOURS
@@ -107,7 +107,7 @@ def draw_rule(rule: Rule) -> tuple[str, str]:
 def draw_pre_aggregation(stage: PreAggregation) -> tuple[str, str]:
     """Return the picture of where a pre-aggregation takes each row, and a line that tells its numbers."""
     updates, trace = updates_for(toy.CLOUD), Trace()
-    geometry, _ = measure(updates, stage.needs)
+    geometry = measure(updates, stage.needs).geometry
     mixing = plan((stage,), geometry, updates.n, trace).mixing
     rows = mixing @ toy.CLOUD
     # A row moves; where fewer come out, those that a new row is made of move together.

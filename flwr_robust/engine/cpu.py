@@ -1,15 +1,14 @@
-"""The CPU: blocks of columns over threads, read where they lie, mixed and worked on by compiled loops.
-
-Each thread takes the same blocks in every run, so sums are reproducible.
-"""
+"""The CPU: blocks of columns over threads, read where they lie, mixed and worked on by compiled loops."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cached_property, lru_cache
-from typing import Any, Protocol, TypeVar
+from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,27 +18,22 @@ from flwr_robust.engine import device as operations
 from flwr_robust.engine.device import Block, Device, FloatArray, Source, Sums
 from flwr_robust.engine.kernels import blocks, powers
 
-# Buffers of all threads together, as a share of the replies' own bytes; but so many bytes a thread are always granted:
-# the blocks of small models would be so narrow that their number tells, not their size.
-MEMORY_SHARE = 0.04
+# Buffers of as many threads together, as a share of the replies' own bytes; but this many bytes a thread are always
+# granted: the blocks of small models would be so narrow that their number counts, not their size. More threads work
+# only while their buffers stay under twice that share: blocks are cut the same for any number of threads.
+MEMORY_SHARE, EXPECTED_THREADS = 0.04, 4
 GRANTED = 2**19
 MIN_WIDTH = 64
+# Runs of neighbouring blocks, which threads take in turns; what is found in each is merged in their order.
+RUNS = 64
 # Below this many values, starting threads costs more than they save.
 SMALL = 2**18
 # Weighted rows that a sparse mix may add, as a share of those in the full product: beyond, BLAS is faster.
 SPARSE = 0.6
 
 T = TypeVar("T")
-
-
-class Worker(Protocol):
-    """What a thread does with its blocks; it keeps its own buffers and partial sums."""
-
-    def __call__(self, start: int, stop: int) -> None:
-        """Work on columns ``start:stop``."""
-
-
-W = TypeVar("W", bound=Worker)
+# What a thread does with its blocks, with buffers of its own: takes columns ``start:stop`` and what its run has found.
+Worker = Callable[[int, int, T], None]
 
 
 class Mixer:
@@ -75,6 +69,26 @@ class Mixer:
             out[:] = self.matrix @ block.astype(np.float64, copy=False)
 
 
+class Mixers:
+    """Mixing matrices, applied one after the other: sums of sums are rounded as the rows that they stand for."""
+
+    def __init__(self, mixings: Sequence[NDArray[np.float64]]) -> None:
+        self._mixers = [Mixer(mixing) for mixing in mixings]
+
+    @property
+    def count(self) -> int:
+        """Number of rows of the result."""
+        return len(self._mixers[-1].matrix)
+
+    def __call__(self, block: FloatArray, out: NDArray[Any]) -> None:
+        """Write the mixed block into ``out`` (m, columns)."""
+        for mixer in self._mixers[:-1]:
+            mixed = np.empty((len(mixer.matrix), block.shape[1]))
+            mixer(block, mixed)
+            block = mixed
+        self._mixers[-1](block, out)
+
+
 class Compiled:
     """The CPU as a `Device`."""
 
@@ -87,10 +101,10 @@ class Compiled:
     def workers(self, threads: int) -> int:
         return threads
 
-    def mixer(self, mixing: NDArray[np.float64]) -> Mixer:
-        return Mixer(mixing)
+    def mixer(self, mixings: Sequence[NDArray[np.float64]]) -> Mixers:
+        return Mixers(mixings)
 
-    def feed(self, updates: Source, width: int, mixer: Mixer | None = None, dtype: Any = None) -> _Feed:
+    def feed(self, updates: Source, width: int, mixer: Mixers | None = None, dtype: Any = None) -> _Feed:
         return _Feed(updates, width, mixer, dtype)
 
 
@@ -98,7 +112,7 @@ CPU: Device = Compiled()
 
 
 class _Feed:
-    def __init__(self, updates: Source, width: int, mixer: Mixer | None, dtype: Any) -> None:
+    def __init__(self, updates: Source, width: int, mixer: Mixers | None, dtype: Any) -> None:
         self.updates, self.width, self.mixer = updates, width, mixer
         self.dtype = np.dtype(dtype or updates.dtype)
 
@@ -123,7 +137,7 @@ class _Feed:
 
     @property
     def _count(self) -> int:
-        return self.updates.n if self.mixer is None else len(self.mixer.matrix)
+        return self.updates.n if self.mixer is None else self.mixer.count
 
     # Flat, so that blocks of any width lie in one piece; made when they are needed.
     @cached_property
@@ -144,6 +158,10 @@ def _largest(block: NDArray[Any], out: Sums) -> None:
     np.maximum(out, np.abs(block).max(axis=1, initial=0.0), out=out)
 
 
+def _weigh(block: NDArray[Any], weights: Sums, out: Sums) -> None:
+    out[:] = weights @ block
+
+
 def _store(block: NDArray[Any], out: NDArray[Any]) -> None:
     out[:] = block
 
@@ -154,6 +172,7 @@ operations.add_gram.register(np.ndarray, blocks.add_gram)
 operations.add_lp_powers.register(np.ndarray, powers.add_lp_powers)
 operations.mean_of_sorted.register(np.ndarray, blocks.mean_of_sorted)
 operations.mean_around_median.register(np.ndarray, blocks.mean_around_median)
+operations.weigh.register(np.ndarray, _weigh)
 operations.store.register(np.ndarray, _store)
 
 
@@ -172,22 +191,31 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def block_width(n: int, d: int, threads: int, device: Device = CPU) -> int:
-    """Columns of a block: its size suits the device, and all threads' buffers stay a small share of the input."""
+def block_width(n: int, d: int, device: Device = CPU) -> int:
+    """Columns of a block: its size suits the device, and the threads' buffers stay a small share of the input."""
     by_size = device.block_bytes // (8 * max(n, 1))
-    by_memory = int(MEMORY_SHARE * d * 4 / (device.host_bytes * threads))
+    by_memory = int(MEMORY_SHARE * d * 4 / (device.host_bytes * EXPECTED_THREADS))
     granted = GRANTED // (device.host_bytes * max(n, 1))
     return max(MIN_WIDTH, min(device.max_width, by_size, max(by_memory, granted)))
 
 
+def _num_threads(asked: int | None, n: int, d: int, width: int, device: Device) -> int:
+    """Return how many threads are of use: fewer for small inputs, or where their buffers would be too large."""
+    count = asked or (1 if n * d < SMALL else default_threads())
+    each, allowed = device.host_bytes * n * width, 2 * MEMORY_SHARE * 4 * n * d
+    return device.workers(count if each <= GRANTED else max(1, min(count, int(allowed / each))))
+
+
 def for_blocks(
     updates: Source,
-    make_worker: Callable[[int], W],
+    make_worker: Callable[[int], Worker[T]],
+    make: Callable[[int], T],
+    merge: Callable[[T, T], None],
     threads: int | None = None,
     columns: tuple[int, int] | None = None,
     device: Device = CPU,
-) -> list[W]:
-    """Run workers over all columns and return them, in a fixed order.
+) -> T:
+    """Run workers over all columns and return what they found: the same to the last bit for any number of threads.
 
     Parameters
     ----------
@@ -195,31 +223,52 @@ def for_blocks(
         Has the number of rows and columns.
     make_worker : callable
         Takes the block width, returns one thread's worker.
+    make : callable
+        Takes the block width, returns what a run of blocks starts with.
+    merge : callable
+        Adds what a run has found to what runs before it have.
     threads : int, optional
-        By default `default_threads`, or 1 for small inputs.
+        At most; by default `default_threads`, or 1 for small inputs.
     columns : (start, stop), optional
         Only these columns.
     device : Device
         Where the workers work: it decides the size of a block.
     """
     first, last = columns or (0, updates.d)
-    count = threads or (1 if updates.n * (last - first) < SMALL else default_threads())
-    count = device.workers(count)
-    width = block_width(updates.n, updates.d, count, device)
-    starts = range(first, last, width)
-    count = max(1, min(count, len(starts)))
+    width = block_width(updates.n, updates.d, device)
+    length = width * max(1, -(-(last - first) // (width * RUNS)))
+    starts = range(first, last, length)
+    total, waiting, lock, numbers = make(width), dict[int, T](), Lock(), iter(range(len(starts)))
+    merged = 0
 
-    def run(number: int) -> W:
+    def work(_: int) -> None:
+        nonlocal merged
         worker = make_worker(width)
-        for start in starts[number::count]:
-            worker(start, min(start + width, last))
-        return worker
+        # Iterators hand out each number once, whichever thread asks.
+        for number in numbers:
+            found, stop = make(width), min(starts[number] + length, last)
+            for start in range(starts[number], stop, width):
+                worker(start, min(start + width, stop), found)
+            with lock:
+                waiting[number] = found
+                while merged in waiting:
+                    merge(total, waiting.pop(merged))
+                    merged += 1
 
-    if count == 1:
-        return [run(0)]
-    # Each thread multiplies its own block: BLAS must not start threads of its own below them.
-    with _thread_pools().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
+    count = min(_num_threads(threads, updates.n, last - first, width, device), len(starts))
+    with one_blas_thread():
+        if count <= 1:
+            work(0)
+        else:
+            with ThreadPoolExecutor(count) as pool:
+                list(pool.map(work, range(count)))
+    return total
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep BLAS to one thread: threads of ours are enough, and how it splits its work changes the last bits."""
+    limited: AbstractContextManager[Any] = _thread_pools().limit(limits=1, user_api="blas")
+    return limited
 
 
 def for_each(function: Callable[[int], T], numbers: Sequence[int], threads: int | None = None) -> list[T]:

@@ -70,8 +70,8 @@ class Device(Protocol):
     def workers(self, threads: int) -> int:
         """Return how many of these threads are of use."""
 
-    def mixer(self, mixing: NDArray[np.float64]) -> Any:
-        """Return what feeds need to apply a mixing matrix (m, n); threads share it."""
+    def mixer(self, mixings: Sequence[NDArray[np.float64]]) -> Any:
+        """Return what feeds need to apply mixing matrices (m, n), one after the other; threads share it."""
 
     def feed(self, updates: Source, width: int, mixer: Any = None, dtype: Any = None) -> Feed:
         """Return a thread's feed of blocks of up to `width` columns.
@@ -130,6 +130,12 @@ def mean_around_median(block: Block, keep: int, out: Sums) -> None:
     For an even number of rows the median is the mean of the middle two; of two values that are equally
     near, the lower one counts.
     """
+    raise _unknown(block)
+
+
+@singledispatch
+def weigh(block: Block, weights: Sums, out: Sums) -> None:
+    """Write ``weights @ block`` into ``out`` (columns,), in float64."""
     raise _unknown(block)
 
 

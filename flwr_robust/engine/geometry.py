@@ -19,6 +19,8 @@ Weights = NDArray[np.float64]
 # Values that differ by less than this relative amount are a tie, which the lowest index wins: mutual
 # nearest neighbours, or rows clipped to one norm, tie exactly, and rounding must not choose between them.
 TIE = 1e-13
+# Relative error of squared distances beyond which rows have to be measured as they are.
+BLUR = 1e-6
 
 
 class Needs(IntEnum):
@@ -121,6 +123,15 @@ class Geometry:
         weights = self.affine.copy()
         weights[:, -1] -= 1.0
         return weights
+
+    @property
+    def is_blurred(self) -> bool:
+        """Whether what cancels in the rows leaves rounding where most distances should be."""
+        if self.measured is not Needs.DISTANCES:
+            return False
+        shifted = np.abs(self.affine - np.median(self.affine, axis=0))
+        error = np.finfo(np.float64).eps * float((shifted @ np.sqrt(self.gram.diagonal())).max(initial=0.0)) ** 2
+        return bool(error > BLUR * np.median(self.squared_distances))
 
     def _require(self, needs: Needs) -> None:
         if self.measured < needs:

@@ -84,10 +84,10 @@ class TorchDevice:
     def workers(self, threads: int) -> int:
         return min(threads, WORKERS)
 
-    def mixer(self, mixing: NDArray[np.float64]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(mixing, dtype=np.float64)).to(self.torch)
+    def mixer(self, mixings: Sequence[NDArray[np.float64]]) -> list[torch.Tensor]:
+        return [torch.from_numpy(np.ascontiguousarray(m, dtype=np.float64)).to(self.torch) for m in mixings]
 
-    def feed(self, updates: Source, width: int, mixer: torch.Tensor | None = None, dtype: Any = None) -> _Feed:
+    def feed(self, updates: Source, width: int, mixer: list[torch.Tensor] | None = None, dtype: Any = None) -> _Feed:
         return _Feed(self, updates, width, mixer, dtype)
 
     @contextmanager
@@ -113,7 +113,7 @@ class TorchDevice:
 
 class _Feed:
     def __init__(
-        self, device: TorchDevice, updates: Source, width: int, mixer: torch.Tensor | None, dtype: Any
+        self, device: TorchDevice, updates: Source, width: int, mixer: list[torch.Tensor] | None, dtype: Any
     ) -> None:
         self.device, self.updates, self.width, self.mixer = device, updates, width, mixer
         self.dtype = DTYPES[np.dtype(dtype or updates.dtype)]
@@ -122,7 +122,9 @@ class _Feed:
         self._give(start, stop, None, work)
 
     def mixed(self, block: Block) -> Block:
-        return (block if self.mixer is None else self.mixer @ block.double()).to(self.dtype)
+        for mixing in self.mixer or ():
+            block = mixing @ block.double()
+        return block.to(self.dtype)
 
     def weigh(self, start: int, stop: int, weights: Sums, out: Sums, squares: Sums | None) -> None:
         which = None if squares is not None else np.flatnonzero(weights)
@@ -261,6 +263,11 @@ def _(block: torch.Tensor, keep: int, out: Sums) -> None:
         counts[:-keep] &= ~given_up
         counts[keep:] &= given_up
     out[:] = _array(torch.where(counts, wide / keep, 0.0).sum(dim=0))
+
+
+@operations.weigh.register
+def _(block: torch.Tensor, weights: Sums, out: Sums) -> None:
+    out[:] = _array(torch.from_numpy(weights).to(block.device) @ block.double())
 
 
 @operations.store.register

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol
@@ -195,10 +196,13 @@ class Updates:
         Number of columns.
     device, home : Device
         Where passes work on them, and where they lie: by default the CPU.
+    mixings : tuple of (m, n) float64 arrays
+        What passes mix the rows by, one after the other, before they do anything else with them.
     """
 
     device: Device = CPU
     home: Device = CPU
+    mixings: tuple[NDArray[np.float64], ...] = ()
 
     def __init__(self, parts: Sequence[Part], n: int, layers: tuple[Layer, ...], dtype: np.dtype[Any]) -> None:
         self.parts, self.n, self.layers, self.dtype = parts, n, layers, dtype
@@ -252,6 +256,26 @@ class Updates:
         stacked = Updates(parts, self.n + len(own), self.layers, self.dtype)
         stacked.device = self.device
         return stacked
+
+    @property
+    def count(self) -> int:
+        """Number of rows behind the mixing."""
+        return len(self.mixings[-1]) if self.mixings else self.n
+
+    def mixed(self, mixing: NDArray[np.float64]) -> Updates:
+        """Return the same updates, whose rows passes mix first: their distances are those of the rows that come out.
+
+        In a Gram matrix, what cancels in a mixed row leaves nothing but rounding.
+        """
+        mixed = copy(self)
+        mixed.mixings = (*self.mixings, mixing)
+        return mixed
+
+    def unmixed(self) -> Updates:
+        """Return the rows as they came."""
+        raw = copy(self)
+        raw.mixings = ()
+        return raw
 
     def read(self, start: int, stop: int, out: FloatArray, rows: Sequence[int] | None = None) -> None:
         """Copy columns ``start:stop`` of `rows` (all of them by default) into ``out[:, :stop - start]``.

@@ -14,7 +14,7 @@ from types import ModuleType as _ModuleType
 from flwr_robust.engine.geometry import Geometry as Geometry
 from flwr_robust.engine.geometry import Needs as Needs
 from flwr_robust.engine.passes import NonFiniteRowsError as NonFiniteRowsError
-from flwr_robust.engine.passes import Rows as Rows
+from flwr_robust.engine.rows import Rows as Rows
 from flwr_robust.rules.arc import ARC as ARC
 from flwr_robust.rules.base import Chain as Chain
 from flwr_robust.rules.base import CoordinateRule as CoordinateRule

@@ -18,7 +18,7 @@ from flwr_robust.engine.choose import like, updates_for
 from flwr_robust.engine.device import Block, FloatArray
 from flwr_robust.engine.geometry import Geometry, Needs, Weights
 from flwr_robust.engine.lp import distances_of
-from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import Layer, Layers
 from flwr_robust.rules.checks import check_f
 from flwr_robust.rules.run import State, TooFewRowsError, Trace, mix, plan, require_rows, run

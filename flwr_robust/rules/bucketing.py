@@ -24,7 +24,8 @@ class Bucketing(Random, PreAggregation):
     Parameters
     ----------
     s : int, optional
-        Rows a bucket; by default ``max(1, floor(n / (2f)))``, and 1 for f = 0.
+        Rows in a bucket; by default as many as leave more than 2f buckets, and 1 for f = 0. (The papers'
+        ``floor(n / (2f))`` leaves exactly 2f of them where it divides n.)
     f : int or float, optional
         Rows that may be malicious (by default none); only used where s is not given.
     seed : int, optional
@@ -54,7 +55,8 @@ class Bucketing(Random, PreAggregation):
         """Rows a bucket."""
         if self.s is not None:
             return self.s
-        return max(1, rows // (2 * f)) if f else 1
+        # The largest that leaves more than 2f buckets: ceil(rows / s) > 2f where s < rows / (2f).
+        return max(1, -(-rows // (2 * f)) - 1) if f else 1
 
     def rows_after(self, rows: int, f: int) -> int:
         return -(-rows // self.bucket_size(rows, f))

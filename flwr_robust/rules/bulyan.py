@@ -7,7 +7,7 @@ import numpy as np
 from flwr_robust.engine.device import FloatArray, mean_around_median
 from flwr_robust.engine.geometry import Geometry, Matrix, Needs, Weights, lowest
 from flwr_robust.engine.lp import distances_of, distances_to
-from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.rows import Rows
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import norm_order
 from flwr_robust.rules.geometric_median import median_weights

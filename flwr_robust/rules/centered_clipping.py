@@ -6,7 +6,7 @@ import numpy as np
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Matrix, Needs, Weights, clip_factors
-from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.rows import Rows
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import number, whole_number
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.kernels import signs as kernels
-from flwr_robust.engine.passes import BlockReader, Rows
-from flwr_robust.engine.updates import Layer, Updates, pieces
+from flwr_robust.engine.passes import nothing_to_merge
+from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.updates import pieces
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import number
 from flwr_robust.rules.lasa_thresholds import Thresholds, dtype_of, find_thresholds
@@ -76,10 +73,7 @@ class LASA(Rule):
         passed = _within(statistics.norms, self.magnitude_radius)
         passed &= _within(statistics.purity, self.direction_radius)
         rows.count_in(passed | ~passed.any(axis=0))
-        vector = np.empty(rows.d, rows.dtype)
-        make = partial(_Average, layers=rows.layers, thresholds=thresholds, passed=passed, vector=vector)
-        rows.scan(make, dtype=dtype_of(rows))
-        return vector
+        return _average(rows, thresholds, passed)
 
 
 def _within(values: NDArray[np.float64], radius: float) -> Booleans:
@@ -94,33 +88,23 @@ def _within(values: NDArray[np.float64], radius: float) -> Booleans:
     return passed
 
 
-class _Average(BlockReader):
-    """Mean of the sparsified rows that pass, layer by layer; their median where none does."""
+def _average(rows: Rows, thresholds: Thresholds, passed: Booleans) -> FloatArray:
+    """Return the mean of the sparsified rows that pass, layer by layer; their median where none does."""
+    vector = np.empty(rows.d, rows.dtype)
 
-    def __init__(
-        self,
-        updates: Updates,
-        width: int,
-        *,
-        layers: Sequence[Layer],
-        thresholds: Thresholds,
-        passed: Booleans,
-        vector: FloatArray,
-        **options: Any,
-    ) -> None:
-        super().__init__(updates, width, **options)
-        self.layers, self.thresholds, self.passed, self.vector = layers, thresholds, passed, vector
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        bounds = self.thresholds.in_dtype(block.dtype)
-        for layer, first, last, at in pieces(self.layers, start, stop):
+    def average(block: FloatArray, start: int, _: None) -> None:
+        bounds = thresholds.in_dtype(block.dtype)
+        for layer, first, last, at in pieces(rows.layers, start, start + block.shape[1]):
             result = np.zeros(last - first)
-            which = np.flatnonzero(self.passed[:, layer])
+            which = np.flatnonzero(passed[:, layer])
             if which.size:
-                kernels.add_sparsified(block, start, which, at, bounds, self.thresholds.last_kept, result)
+                kernels.add_sparsified(block, start, which, at, bounds, thresholds.last_kept, result)
                 result /= which.size
             else:
                 part = np.ascontiguousarray(block[:, at : at + last - first])
-                self.thresholds.apply(part, start + at)
+                thresholds.apply(part, start + at)
                 Median().reduce(part, 0, result)
-            self.vector[start + at : start + at + last - first] = result
+            vector[start + at : start + at + last - first] = result
+
+    rows.scan(average, lambda _: None, nothing_to_merge, dtype=dtype_of(rows))
+    return vector

@@ -14,8 +14,8 @@ from flwr_robust.engine.cpu import for_each
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Weights
 from flwr_robust.engine.kernels import signs as kernels
-from flwr_robust.engine.passes import BlockReader, Rows
-from flwr_robust.engine.updates import Layer, Updates, address_of, pieces
+from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.updates import Layer, address_of, pieces
 
 # From this many columns on, thresholds are bracketed by a sample of them, in runs that share a line of the cache.
 SAMPLE_FROM, SAMPLE_LEAST, SAMPLE_MOST, SAMPLE_RUN = 2**11, 2**10, 2**16, 16
@@ -97,11 +97,6 @@ class Statistics:
         """Return zeros."""
         return cls(np.zeros((count, layers)), np.zeros((count, layers, 2), dtype=np.int64))
 
-    @classmethod
-    def total(cls, parts: Sequence[Statistics]) -> Statistics:
-        """Add up what the threads found."""
-        return cls(np.sum([part.squares for part in parts], axis=0), np.sum([part.signs for part in parts], axis=0))
-
     @property
     def norms(self) -> Weights:
         """L2 norms, in a unit of their own."""
@@ -138,24 +133,25 @@ def find_thresholds(rows: Rows, keep: int) -> tuple[Thresholds, Statistics]:
     if bracket is None:
         statistics = Statistics.nothing(rows.count, len(rows.layers))
         return _one_by_one(rows, range(rows.count), keep, thresholds, statistics, None)
-    room = int(ROOM * bracket.share * rows.d)
-    make = partial(_Summarizer, layers=rows.layers, bracket=bracket, room=room, count=rows.count)
-    readers = rows.scan(make, dtype=dtype_of(rows))
-    statistics = Statistics.total([reader.statistics for reader in readers])
-    largest = max(reader.largest for reader in readers)
+    # How many values of each row may still be collected: a hostile row, all of whose values are alike, has its limit.
+    room = np.full(rows.count, int(ROOM * bracket.share * rows.d), dtype=np.int64)
+    make = partial(_Summary, bracket=bracket, rows=rows, room=room)
+    summary = rows.scan(
+        lambda block, start, summary: summary.add(block, start), make, _Summary.merge, dtype=dtype_of(rows)
+    )
+    statistics, largest, full = summary.statistics, summary.largest, room < 0
     if largest and not 1.0 / FAR < largest * bracket.scale < FAR:
-        del readers
+        del summary
         statistics = Statistics.nothing(rows.count, len(rows.layers))
         return _one_by_one(rows, range(rows.count), keep, thresholds, statistics, None)
-    full = np.any([reader.room < 0 for reader in readers], axis=0)
-    collected = sorted((part for reader in readers for part in reader.collected), key=lambda part: part.at)
-    del readers
+    collected = sorted(summary.collected, key=lambda part: part.at)
+    del summary
     missed: list[int] = []
     if keep < rows.d:
         above = statistics.signs.sum(axis=(1, 2))
         find = _ThresholdFinder(collected, keep - above, thresholds, _slack(rows))
-        found = for_each(find, range(rows.count), rows.threads)
-        missed = [row for row in range(rows.count) if full[row] or not found[row]]
+        seen = for_each(find, range(rows.count), rows.threads)
+        missed = [row for row in range(rows.count) if full[row] or not seen[row]]
         del find
     for part in collected:
         part.add_kept(thresholds, bracket.scale, statistics)
@@ -314,40 +310,38 @@ class _ThresholdFinder:
         return sizes, columns
 
 
-class _Summarizer(BlockReader):
-    """Takes what lies beyond each row's bracket into the statistics, and collects what lies within."""
+class _Summary:
+    """What a pass finds: statistics of what lies beyond each row's bracket, and the values that lie within."""
 
-    def __init__(
-        self,
-        updates: Updates,
-        width: int,
-        *,
-        layers: Sequence[Layer],
-        bracket: _Bracket,
-        room: int,
-        count: int,
-        **options: Any,
-    ) -> None:
-        super().__init__(updates, width, **options)
-        dtype = options.get("dtype") or updates.dtype
-        self.layers, self.scale = layers, bracket.scale
+    def __init__(self, width: int, bracket: _Bracket, rows: Rows, room: NDArray[np.int64]) -> None:
+        dtype = dtype_of(rows) or rows.dtype
+        self.layers, self.scale, self.is_float64 = rows.layers, bracket.scale, rows.dtype == np.float64
         self.bracket = bracket.lower.astype(dtype), bracket.upper.astype(dtype)
-        self.statistics, self.largest = Statistics.nothing(count, len(layers)), 0.0
+        self.statistics, self.largest = Statistics.nothing(rows.count, len(rows.layers)), 0.0
         self.collected: list[_Collected] = []
-        self.room = np.full(count, room, dtype=np.int64)
+        self._all_room, self._given, self._room = room, room.copy(), room.copy()
         self._near = np.zeros(width + -width % 8, dtype=np.uint8)
-        self._places = np.empty(count * (width // BLOCK_SHARE + 1), np.uint16)
+        self._places = np.empty(rows.count * (width // BLOCK_SHARE + 1), np.uint16)
         self._values = np.empty(self._places.size, dtype)
-        self._ends = np.empty(count + 1, dtype=np.int64)
+        self._ends = np.empty(rows.count + 1, dtype=np.int64)
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
+    def add(self, block: FloatArray, start: int) -> None:
+        """Add a block."""
         statistics: Any = (self.statistics.squares, self.statistics.signs)
-        collected: Any = (self.room, self._near, self._values, self._places, self._ends)
-        for layer, first, last, at in pieces(self.layers, start, stop):
+        collected: Any = (self._room, self._near, self._values, self._places, self._ends)
+        for layer, first, last, at in pieces(self.layers, start, start + block.shape[1]):
             kernels.summarize(block, (at, at + last - first), layer, self.bracket, self.scale, *statistics, *collected)
             end = self._ends[-1]
             if end:
                 values, places = self._values[:end].copy(), self._places[:end].copy()
                 self.collected.append(_Collected((start, layer), values, places, self._ends.copy()))
-        if self.updates.dtype == np.float64:
+        if self.is_float64:
             self.largest = max(self.largest, float(np.abs(block).max(initial=0.0)))
+
+    def merge(self, found: _Summary) -> None:
+        """Add what was found in the blocks behind."""
+        self.statistics.squares += found.statistics.squares
+        self.statistics.signs += found.statistics.signs
+        self.largest = max(self.largest, found.largest)
+        self.collected += found.collected
+        self._all_room -= found._given - found._room

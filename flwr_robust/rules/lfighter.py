@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Matrix
-from flwr_robust.engine.passes import BlockReader, Rows, add_up
-from flwr_robust.engine.updates import Layer, Updates, pieces
+from flwr_robust.engine.passes import zeros
+from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.updates import Layer, pieces
 from flwr_robust.rules.base import Rule
 
 
@@ -83,38 +82,23 @@ class LFighter(Rule):
             Layer(str(c), (features,), layer.start + c * features, layer.start + (c + 1) * features)
             for c in range(classes)
         )
-        readers = rows.scan(partial(_ClassNorms, parts=parts, count=rows.count), columns=(layer.start, layer.stop))
-        squares = add_up([reader.class_squares for reader in readers])
+
+        def add_squares(block: FloatArray, start: int, squares: NDArray[np.float64]) -> None:
+            for place, first, last, at in pieces(parts, start, start + block.shape[1]):
+                part = block[:, at : at + last - first].astype(np.float64)
+                squares[:, place] += np.einsum("ij,ij->i", part, part)
+
+        def add_products(block: FloatArray, _: int, products: Matrix) -> None:
+            products += block @ block.T
+
+        squares = rows.scan(add_squares, zeros(rows.count, classes), columns=(layer.start, layer.stop))
         change = np.sqrt(squares).sum(axis=0)
         inner = np.zeros((rows.count, rows.count))
         for place in np.argsort(-change, kind="stable")[:2]:
-            chosen = parts[int(place)]
-            grams = rows.scan(
-                partial(_PartGram, count=rows.count), columns=(chosen.start, chosen.stop), dtype=np.float64
-            )
-            inner += add_up([reader.gram for reader in grams])
+            columns = (parts[int(place)].start, parts[int(place)].stop)
+            made = zeros(rows.count, rows.count)
+            inner += rows.scan(add_products, made, columns=columns, dtype=np.float64)
         return inner
-
-
-class _ClassNorms(BlockReader):
-    def __init__(self, updates: Updates, width: int, *, parts: Sequence[Layer], count: int, **options: Any) -> None:
-        super().__init__(updates, width, **options)
-        self.parts = parts
-        self.class_squares = np.zeros((count, len(parts)))
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        for place, first, last, at in pieces(self.parts, start, stop):
-            part = block[:, at : at + last - first].astype(np.float64)
-            self.class_squares[:, place] += np.einsum("ij,ij->i", part, part)
-
-
-class _PartGram(BlockReader):
-    def __init__(self, updates: Updates, width: int, *, count: int, **options: Any) -> None:
-        super().__init__(updates, width, **options)
-        self.gram = np.zeros((count, count))
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        self.gram += block @ block.T
 
 
 def _kept_cluster(inner: Matrix, features: int) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ import numpy as np
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Weights
 from flwr_robust.engine.lp import distances_to
-from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.rows import Rows
 
 
 def lp_median(rows: Rows, start: FloatArray, p: float, tol: float, max_iterations: int) -> FloatArray:

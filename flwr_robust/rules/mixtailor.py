@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flwr_robust.engine.device import FloatArray
-from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import Layer
 from flwr_robust.rules.base import Rule, Stage
 from flwr_robust.rules.bulyan import Bulyan

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.engine.cpu import one_blas_thread
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Geometry, Needs, UnmeasuredError, Weights
-from flwr_robust.engine.passes import BadRowsError, Rows, measure, mix_rows
+from flwr_robust.engine.measure import measure
+from flwr_robust.engine.passes import BadRowsError
+from flwr_robust.engine.rows import Rows, mix_rows
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.randomness import DRAWS, generator_at, position_of
 
@@ -191,14 +195,20 @@ def run(rule: RuleLike, updates: Updates, threads: int | None = None, *, float32
     """
     n, trace = updates.n, Trace()
     require_rows((*rule.stages, rule.last), n)
+    with one_blas_thread():
+        return _run(rule, updates, n, trace, threads, float32_only)
+
+
+def _run(rule: RuleLike, updates: Updates, n: int, trace: Trace, threads: int | None, float32_only: bool) -> Aggregate:
     stages, last = unfold(rule, n, n, trace)
     vectors = [v for v in map(last.memory.get, last.measured) if v is not None and v.size == updates.d]
     points = updates.stacked(vectors) if vectors else updates
-    geometry, norms, passes = _measure([*stages, last], points, n, threads, float32_only)
+    points, geometry, norms, passes = _prepare(stages, [last], points, n, trace, threads, float32_only)
     rows = Rows(
         points,
-        plan(stages, geometry.first(n), n, trace),
+        geometry,
         n,
+        len(vectors),
         remembered=last.memory,
         mixed=bool(stages or vectors),
         norms=norms,
@@ -226,9 +236,13 @@ def mix(
     """Run pre-aggregations alone; arguments and errors are those of `run`."""
     n, trace = updates.n, Trace()
     require_rows(stages, n)
-    geometry, norms, _ = _measure(stages, updates, n, threads, float32_only, least=Needs.NORMS)
-    assert norms is not None
-    return Mixed(mix_rows(updates, plan(stages, geometry, n, trace).mixing, threads), norms, trace)
+    points, geometry, norms, _ = _prepare(stages, [], updates, n, trace, threads, float32_only)
+    if norms is None:
+        norms = measure(updates, Needs.NORMS, threads).norms
+        assert norms is not None
+        if float32_only:
+            _refuse_beyond_float32(norms)
+    return Mixed(mix_rows(points, geometry.mixing, threads), norms, trace)
 
 
 def require_rows(stages: Iterable[StageLike], n: int, rows: int | None = None) -> None:
@@ -266,27 +280,58 @@ def plan(stages: Iterable[MapLike], rows: Geometry, n: int, trace: Trace) -> Geo
     return rows
 
 
-def _measure(
-    stages: Sequence[StageLike],
+def _prepare(
+    stages: Sequence[MapLike],
+    last: Sequence[StageLike],
     points: Updates,
     n: int,
+    trace: Trace,
     threads: int | None,
     float32_only: bool,
-    least: Needs = Needs.NOTHING,
-) -> tuple[Geometry, NDArray[np.float64] | None, int]:
-    """Return the geometry that the stages need, the norms of the n updates if they are known, and the passes."""
-    needed, mixed = least, False
+) -> tuple[Updates, Geometry, NDArray[np.float64] | None, int]:
+    """Measure the points (n updates, and vectors below them), and plan the stages.
+
+    Stages that look at nothing are applied first: what they mix is measured as it comes out.
+
+    Returns
+    -------
+    The points that the geometry is of, the geometry, the norms of the n updates if they are known, and the passes.
+    """
+    vectors = points.n - n
+    blind = list(takewhile(_looks_at_nothing, stages))
+    if blind:
+        points = _mix_first(points, plan(blind, measure(points, Needs.NOTHING).geometry.first(n), n, trace), vectors)
+    needs = _what_is_needed([*stages[len(blind) :], *last])
+    measured, norms, passes = measure(points, needs, threads)
+    norms = None if norms is None else norms[:n]
+    if norms is not None and float32_only:
+        _refuse_beyond_float32(norms)
+    geometry = measured.first(points.count - vectors)
+    for stage in stages[len(blind) :]:
+        geometry = plan([stage], geometry, n, trace)
+        if _looks_at_nothing(stage) and geometry.is_blurred:
+            points = _mix_first(points, geometry, vectors)
+            measured, _, more = measure(points, needs, threads)
+            geometry, passes = measured.first(points.count - vectors), passes + more
+    return points, geometry, norms, passes
+
+
+def _looks_at_nothing(stage: StageLike) -> bool:
+    return stage.mixes and stage.needs is Needs.NOTHING
+
+
+def _mix_first(points: Updates, geometry: Geometry, vectors: int) -> Updates:
+    """Return points that passes mix as the geometry does; the vectors below them stay as they are."""
+    return points.mixed(np.vstack([geometry.mixing, np.eye(points.count)[points.count - vectors :]]))
+
+
+def _what_is_needed(stages: Iterable[StageLike]) -> Needs:
+    """Return what must be known of the rows before the first stage: norms of mixed rows take all distances."""
+    needed, mixed = Needs.NOTHING, False
     for stage in stages:
-        # Norms of mixed rows take all distances.
         needed = max(needed, Needs.DISTANCES if mixed and stage.needs is Needs.NORMS else stage.needs)
         mixed = mixed or stage.mixes
-    geometry, passes = measure(points, needed, threads)
-    if needed is Needs.NOTHING:
-        return geometry, None, passes
-    norms = geometry.norms[:n] * geometry.unit
-    if float32_only:
-        _refuse_beyond_float32(norms)
-    return geometry, norms, passes
+    return needed
 
 
 def _refuse_beyond_float32(norms: NDArray[np.float64]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import ceil
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +10,8 @@ from numpy.typing import NDArray
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Needs, Weights, clip_factors
 from flwr_robust.engine.kernels import signs
-from flwr_robust.engine.passes import BlockReader, Rows
-from flwr_robust.engine.updates import Updates
+from flwr_robust.engine.passes import zeros
+from flwr_robust.engine.rows import Rows
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import number, whole_number
 from flwr_robust.rules.mean_shift import bandwidth_of, mean_shift
@@ -90,19 +88,10 @@ class SignGuard(Random, Rule):
         """(m, 3) shares of positive, zero and negative values in a random window of the columns."""
         width = max(1, ceil(self.fraction * rows.d)) if rows.d else 0
         start = int(rows.generator().integers(rows.d - width + 1))
-        readers = rows.scan(partial(_Signs, count=rows.count), columns=(start, start + width))
-        counts = np.sum([reader.counts for reader in readers], axis=0)
-        shares: NDArray[np.float64] = counts / max(width, 1)
+        count = lambda block, _, counts: signs.count_signs(block, counts)  # noqa: E731
+        found = rows.scan(count, zeros(rows.count, 3, dtype=np.int64), columns=(start, start + width))
+        shares: NDArray[np.float64] = found / max(width, 1)
         return shares
-
-
-class _Signs(BlockReader):
-    def __init__(self, updates: Updates, width: int, *, count: int, **options: Any) -> None:
-        super().__init__(updates, width, **options)
-        self.counts = np.zeros((count, 3), dtype=np.int64)
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        signs.count_signs(block, self.counts)
 
 
 def _largest_cluster(features: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Needs, clip_factors
-from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.rows import Rows
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import number
 

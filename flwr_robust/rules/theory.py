@@ -10,7 +10,7 @@ import numpy as np
 
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Geometry
-from flwr_robust.engine.passes import measure
+from flwr_robust.engine.measure import measure
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.base import Rule
 
@@ -97,7 +97,7 @@ class Deviation:
 
 def measure_with(updates: Updates, aggregate: FloatArray, threads: int | None = None) -> Geometry:
     """Measure the updates and, as the last row, their aggregate; one pass, and no row is copied."""
-    return measure(updates.stacked([aggregate]), threads=threads)[0]
+    return measure(updates.stacked([aggregate]), threads=threads).geometry
 
 
 def deviation(rows: Geometry, honest: Sequence[int]) -> Deviation:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.engine.cpu import Mixer, for_blocks, shaped
+from flwr_robust.engine.cpu import Mixer, shaped
 from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.geometry import Geometry, Matrix, Weights
 from flwr_robust.engine.lp import squared_lp_distances
-from flwr_robust.engine.passes import BlockReader, add_up, measure
+from flwr_robust.engine.measure import measure
+from flwr_robust.engine.passes import Pass
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.base import CoordinateRule, LinearRule, Rule
 from flwr_robust.rules.run import GaveUpError, Trace, plan, unfold
@@ -69,7 +72,7 @@ def outcomes(
     ValueError
         If the rule does not accept n rows.
     """
-    geometry, _ = measure(points, threads=threads)
+    geometry = measure(points, threads=threads).geometry
     found = Outcomes(np.zeros(len(mixes)), np.zeros(len(mixes)))
     reduced: list[tuple[int, CoordinateRule, Matrix, int]] = []
     rule = copy.deepcopy(rule)  # MixTailor tells what it drew last
@@ -94,9 +97,11 @@ def outcomes(
             raise TypeError(f"{last!r} cannot be planned; ask `can_plan` first.")
     if reduced:
         places = [k for k, *_ in reduced]
-        workers = for_blocks(points, lambda width: _Reductions(points, reduced, target, width), threads)
-        found.errors[places] = np.sqrt(add_up([worker.squares for worker in workers]))
-        found.inner_products[places] = add_up([worker.products for worker in workers])
+        make = partial(_Reductions, reduced=reduced, target=target, dtype=points.dtype)
+        data = Pass(points, points.device, threads=threads)
+        sums = data.read(lambda block, _, sums: sums.add(block), make, _merge)
+        found.errors[places] = np.sqrt(sums.squares)
+        found.inner_products[places] = sums.products
     return found
 
 
@@ -119,25 +124,29 @@ def _compare(geometry: Geometry, weights: Weights, target: Weights) -> tuple[flo
     return error, float(output @ geometry.gram @ aim) * unit**2
 
 
-class _Reductions(BlockReader):
+class _Reductions:
     """What coordinate-wise rules make of each mix; the block stays in cache for all of them."""
 
     def __init__(
-        self, points: Updates, reduced: Sequence[tuple[int, CoordinateRule, Matrix, int]], target: Weights, width: int
+        self, width: int, reduced: Sequence[tuple[int, CoordinateRule, Matrix, int]], target: Weights, dtype: Any
     ) -> None:
-        super().__init__(points, width)
         self.target = target
         self.reduced = [(rule, Mixer(mixing), f) for _, rule, mixing, f in reduced]
-        self.mixed = np.empty(max(len(mixing) for _, _, mixing, _ in reduced) * width, points.dtype)
+        self.mixed = np.empty(max(len(mixing) for _, _, mixing, _ in reduced) * width, dtype)
         self.squares, self.products = np.zeros(len(reduced)), np.zeros(len(reduced))
         self.result = np.empty(width)
 
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        result = self.result[: stop - start]
-        aim = self.target @ block
+    def add(self, block: FloatArray) -> None:
+        columns = block.shape[1]
+        result, aim = self.result[:columns], self.target @ block
         for k, (rule, mixer, f) in enumerate(self.reduced):
-            mixed = shaped(self.mixed, len(mixer.matrix), stop - start)
+            mixed = shaped(self.mixed, len(mixer.matrix), columns)
             mixer(block, mixed)
             rule.reduce(mixed, f, result)
             self.squares[k] += float(np.square(result - aim).sum())
             self.products[k] += float(result @ aim)
+
+
+def _merge(total: _Reductions, found: _Reductions) -> None:
+    total.squares += found.squares
+    total.products += found.products

@@ -110,7 +110,7 @@ def test_few_blocks_are_on_the_device_at_a_time(spec, memory, monkeypatch):
     found = run(make(spec), on("cpu", Updates.of_rows(X, LAYERS)), threads=8)
     # Several at a time, of the 12 that each pass there takes; LASA's own passes take none.
     assert memory.given in ((0,) if spec in ("lasa", "bucketing+lasa") else (12, 24, 36))
-    assert min(2, memory.given) <= memory.most_blocks <= torch_device.RESIDENT
+    assert memory.most_blocks <= torch_device.RESIDENT
     assert memory.peak <= torch_device.RESIDENT * COPIES * N * width * 8
     assert memory.blocks == 0
     assert not memory.sizes

@@ -12,7 +12,9 @@ import pytest
 
 from flwr_robust import rules
 from flwr_robust.engine import cpu as parallel
-from flwr_robust.engine.passes import NonFiniteRowsError, measure, mix_rows
+from flwr_robust.engine.measure import measure
+from flwr_robust.engine.passes import NonFiniteRowsError
+from flwr_robust.engine.rows import mix_rows
 from flwr_robust.engine.torch_device import TensorUpdates
 from flwr_robust.engine.updates import Updates, make_layers
 from flwr_robust.rules.run import run
@@ -59,7 +61,7 @@ def test_rows_that_are_not_finite_are_named(rule, bad):
 
 def test_distances_of_rows_that_nearly_agree():
     X = matrix("near", N, D, seed=3)
-    geometry, passes = measure(on("cpu", Updates.of_rows(X)), threads=2)
+    geometry, _, passes = measure(on("cpu", Updates.of_rows(X)), threads=2)
     assert passes == 2
     distances = np.sqrt(geometry.first(N).squared_distances)
     np.testing.assert_allclose(distances, ref.distances(X), rtol=1e-6)

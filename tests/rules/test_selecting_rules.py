@@ -74,7 +74,7 @@ def test_mda_of_thirty_rows_takes_seconds(kind):
 
 def test_mda_says_when_it_gives_up(monkeypatch):
     monkeypatch.setattr(mda, "LIMIT", 3)
-    with pytest.raises(ValueError, match=r"MDA\(f=6\) gave up its exact search on n = 30 rows after 3 branchings"):
+    with pytest.raises(ValueError, match=r"MDA\(f=6\) gave up its exact search on n = 30 rows after looking at 3 rows"):
         rules.MDA(6)(np.random.default_rng(5).standard_normal((30, 4)))
 
 

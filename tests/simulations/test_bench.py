@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from flwr_robust import rules
-from flwr_robust.engine.passes import Rows
+from flwr_robust.engine.rows import Rows
 from flwr_robust.rules import run
 from simulations.bench import cases, growth, limits, messages, split
 from simulations.bench.growth import GrowthBench, overlapping_rows

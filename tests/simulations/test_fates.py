@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr_robust.record.report import NodeReport, RoundReport, read_reports
 from typer.testing import CliRunner
 
+from flwr_robust.record.report import NodeReport, RoundReport, read_reports
 from simulations.cli import app
 from simulations.config import RunConfig
 from simulations.fate_plot import LOOKS, percent, plot_fates

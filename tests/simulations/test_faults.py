@@ -6,9 +6,9 @@ import io
 from dataclasses import replace
 
 import pytest
-from flwr_robust.record.report import read_reports
 from rich.console import Console
 
+from flwr_robust.record.report import read_reports
 from simulations.config import RunConfig
 from simulations.fates import read_runs
 from simulations.progress import watch
