@@ -48,7 +48,7 @@ def list_(
     kind: Annotated[Kind | None, typer.Argument(help="One list alone.", show_default="all of them")] = None,
 ) -> None:
     """Show rules, attacks, data sets, partitions, models and experiments, with what each needs."""
-    from simulations import listing
+    from simulations.config import listing
 
     console = Console()
     for chosen in Kind if kind is None else [kind]:
@@ -64,7 +64,7 @@ def demo(
     console = Console()
     _require_simulation_packages(console)
     from simulations.demo import run_demo
-    from simulations.progress import SessionError
+    from simulations.engine.progress import SessionError
 
     try:
         run_demo(out, rounds, console)
@@ -96,7 +96,7 @@ def sweep(
 
     It may be stopped or killed at any time: the same command goes on where it was.
     """
-    from simulations.experiments import ExperimentError
+    from simulations.experiments.experiment import ExperimentError
     from simulations.sweep.lane import SweepError
     from simulations.sweep.plan import Options, make_plan, parse_seeds, show_plan
     from simulations.sweep.run import run_sweep, show_outcome
@@ -144,8 +144,8 @@ def report(
     """
     console = Console()
     _require(("matplotlib",), "pictures", console)
-    from simulations.fates import ReportError
-    from simulations.report import report as draw
+    from flwr_robust.record.fates import ReportError
+    from simulations.reports.command import report as draw
 
     try:
         errors = draw(paths, out, console)
@@ -200,7 +200,7 @@ def bench(
     if simulated_round:
         _require_simulation_packages(console)
     from simulations.bench.run import BenchError, Options, run_bench
-    from simulations.progress import SessionError
+    from simulations.engine.progress import SessionError
 
     options = Options(
         preset=preset.value,

@@ -8,12 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from simulations.catalog import DATASETS
-from simulations.config import RunConfig
-from simulations.plots import plot_accuracy
-from simulations.progress import watch
-from simulations.results import RunResult
-from simulations.session import Session
+from simulations.config.catalog import DATASETS
+from simulations.config.run_config import RunConfig
+from simulations.engine.progress import watch
+from simulations.engine.session import Session
+from simulations.reports.plots import plot_accuracy
+from simulations.run.results import RunResult
 
 NUM_NODES = 10
 NUM_MALICIOUS = 3

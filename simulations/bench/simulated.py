@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from simulations.config import RunConfig
-from simulations.data import load_split
-from simulations.models import build_model
-from simulations.progress import watch
-from simulations.results import RunResult
-from simulations.session import Session
+from simulations.config.run_config import RunConfig
+from simulations.data.load import load_split
+from simulations.engine.progress import watch
+from simulations.engine.session import Session
+from simulations.node.models import build_model
+from simulations.run.results import RunResult
 
 NUM_NODES, NUM_MALICIOUS = 17, 4
 # The first round starts what later ones find running, and the last one is evaluated: neither counts.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Sequence
 
-from simulations.experiments import Label
-from simulations.reports.metrics import Metric
-from simulations.reports.sections import COLUMNS, ROWS, TableSection
+from simulations.experiments.experiment import Label
+from simulations.experiments.metrics import Metric
+from simulations.experiments.sections import COLUMNS, ROWS, TableSection
 from simulations.reports.summary import Over, Place, Summary, fixed
 from simulations.reports.sweeps import Sweep
 

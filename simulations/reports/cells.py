@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.components import NO_ATTACK
-from simulations.experiments import Label
+from simulations.config.catalog import NO_ATTACK
+from simulations.experiments.experiment import Label
+from simulations.experiments.metrics import TOTALS as RUN_METRICS
+from simulations.experiments.metrics import Metric
 
 Labels = Mapping[str, Label]
 Array = NDArray[np.float64]
@@ -100,6 +103,29 @@ def read_cell(line: str) -> Cell | None:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+
+
+def value_of(cell: Cell, metric: Metric) -> float | None:
+    """Return the metric of a cell as it is shown, or None if the run did not tell."""
+    if metric.name in RUN_METRICS:
+        known = cell.totals.get(metric.name)
+    else:
+        _, values = series_of(cell, metric)
+        typical = np.median if metric.median else np.mean
+        known = float(typical(values)) / metric.scale if len(values) else None
+    return None if known is None or not math.isfinite(known) else metric.scale * known
+
+
+def series_of(cell: Cell, metric: Metric) -> tuple[Array, Array]:
+    """Return rounds, and the metric in them as it is shown; rounds without a number are left out."""
+    if metric.name in ("accuracy", "loss"):
+        rounds, values = cell.evaluated, cell.accuracy if metric.name == "accuracy" else cell.loss
+    else:
+        rounds, values = cell.rounds, cell.measures.get(metric.name, np.empty(0))
+    length = min(len(rounds), len(values))
+    rounds, values = rounds[:length], values[:length]
+    finite = np.isfinite(values)
+    return rounds[finite], metric.scale * values[finite]
 
 
 def _numbers(values: Sequence[float | None] | None) -> Array:

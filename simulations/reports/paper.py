@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simulations.experiments import Label
-from simulations.reports.metrics import Metric
-from simulations.reports.sections import PaperNumber, TableSection
+from simulations.experiments.experiment import Label
+from simulations.experiments.metrics import Metric
+from simulations.experiments.sections import PaperNumber, TableSection
 from simulations.reports.summary import Over, Place, labels_over
 from simulations.reports.sweeps import Sweep
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from simulations.experiments.sections import read_report_sections
 from simulations.reports.facts import Facts, make_facts
 from simulations.reports.figures.pictures import Picture, draw_figures
-from simulations.reports.sections import read_report_sections
 from simulations.reports.sweeps import Sweep
 from simulations.reports.table import Table, make_table
 from simulations.reports.table_text import table_notes

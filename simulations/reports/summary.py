@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from simulations.experiments import Label
-from simulations.reports.metrics import Metric, value_of
+from simulations.experiments.experiment import Label
+from simulations.experiments.metrics import Metric
+from simulations.reports.cells import value_of
 from simulations.reports.sweeps import Sweep
 
 

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from simulations.experiment_reader import read_experiment
-from simulations.experiments import Choice, Experiment, ExperimentError, Label
-from simulations.fates import ReportError
+from flwr_robust.record.fates import ReportError
+from simulations.experiments.experiment import Choice, Experiment, ExperimentError, Label
+from simulations.experiments.file import read_experiment
+from simulations.experiments.sections import listed
 from simulations.reports.cells import Cell, Labels, read_cell
-from simulations.reports.sections import listed
 from simulations.sweep.folder import CELLS, EXPERIMENT
 
 SEED = "seed"
@@ -162,11 +162,6 @@ class Sweep:
             tuple(cell for cell in group if matches(cell.labels, where)) for group in (self.cells, self.failed)
         )
         return replace(self, experiment=replace(self.experiment, axes=axes), cells=cells, failed=failed)
-
-
-def find_sweeps(folder: Path) -> list[Path]:
-    """Return the sweeps' folders at or below a folder."""
-    return sorted(path.parent for path in folder.rglob(CELLS) if (path.parent / EXPERIMENT).is_file())
 
 
 def read_sweep(folder: Path) -> Sweep:

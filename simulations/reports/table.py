@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from simulations.experiments import Label
+from simulations.experiments.experiment import Label
+from simulations.experiments.metrics import Metric, total
+from simulations.experiments.sections import PaperNumber, TableSection
 from simulations.reports.best import block_of, find_best
-from simulations.reports.metrics import Metric, total
 from simulations.reports.paper import PaperNumbers, Printed
-from simulations.reports.sections import PaperNumber, TableSection
 from simulations.reports.summary import Over, Place, Summary, fixed, summarise
 from simulations.reports.sweeps import Sweep
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from simulations.experiments import Label
+from simulations.experiments.experiment import Label
 from simulations.reports.best import compared_axes
 from simulations.reports.summary import Over, Place, fixed, labels_over
 from simulations.reports.sweeps import Sweep

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from simulations.experiments import Label
+from simulations.experiments.experiment import Label
 from simulations.reports.summary import Over
 
 SYMBOLS = {

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simulations.fates import ReportError
+from flwr_robust.record.fates import ReportError
 from simulations.reports.markdown import index_markdown, markdown
 from simulations.reports.page import index_page, page
 from simulations.reports.report import Report, make_report

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simulations.components import least_nodes
-from simulations.config import ConfigurationError, RunConfig, typed_values
-from simulations.experiments import Choice, Experiment, ExperimentError, Label
-from simulations.naming import unknown
+from simulations.config.components import least_nodes
+from simulations.config.run_config import ConfigurationError, RunConfig, typed_values
+from simulations.experiments.experiment import Choice, Experiment, ExperimentError, Label
+from simulations.wording import unknown
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from simulations.experiments import Experiment
-from simulations.results import RunResult, last_line, read_result
-from simulations.session import OpenSession, Resources
+from simulations.engine.session import OpenSession, Resources
+from simulations.experiments.experiment import Experiment
+from simulations.run.results import RunResult, last_line, read_result
 from simulations.sweep.cells import Cell
 
 # Sessions that end early one after another, without a cell that is done between them, before a sweep gives up.

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from simulations.session import Resources
+from simulations.engine.session import Resources
 from simulations.sweep.cells import Cell, describe
 from simulations.sweep.folder import CELLS, EXPERIMENT
 from simulations.sweep.lane import Lane, SweepError

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flwr_robust.parallel import default_threads
-from simulations.session import LOCAL, Resources, ray_address
+from simulations.engine.session import LOCAL, Resources, ray_address
 
 # A session takes its time to start and about a gigabyte of memory. On two cores, two sessions were 8 % faster than
 # one (17 nodes, 431,080 parameters): worth it where a session leaves cores idle while its server works alone.

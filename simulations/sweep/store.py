@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from simulations.experiments import Label
+from simulations.experiments.experiment import Label
 from simulations.sweep.cells import Cell
 from simulations.sweep.folder import CELLS, SUPERSEDED
 from simulations.sweep.record import Record

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 
-from simulations.client_app import app
-from simulations.config import RunConfig
-from simulations.results import RunResult, read_result
-from simulations.runner import learn_partitions, run
+from simulations.config.run_config import RunConfig
+from simulations.node.client import app
+from simulations.run.results import RunResult, read_result
+from simulations.run.runner import learn_partitions, run
 from tests.messages import FakeGrid
 
 

@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from clients import attacks
 from flwr_robust import rules
-from simulations import catalog
 from simulations.cli import app
-from simulations.experiments import experiment_names
+from simulations.config import catalog
+from simulations.experiments.experiment import experiment_names
 
 NAMES = {
     "rules": rules.REGISTRY,

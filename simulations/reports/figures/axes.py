@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from simulations.experiments import Label
-from simulations.reports.sections import HEATMAP, FigureSection
+from simulations.experiments.experiment import Label
+from simulations.experiments.sections import HEATMAP, FigureSection
 from simulations.reports.summary import Over, Place, fixed
 from simulations.reports.sweeps import Sweep
 

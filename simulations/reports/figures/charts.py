@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simulations.experiments.metrics import PER_CENT
+from simulations.experiments.sections import BARS, CURVES
 from simulations.reports.figures.layout import (
     ALONE,
     ASPECT,
@@ -21,8 +23,6 @@ from simulations.reports.figures.layout import (
 )
 from simulations.reports.figures.marks import draw_bars, draw_lines
 from simulations.reports.figures.series import Chart, Panel
-from simulations.reports.metrics import PER_CENT
-from simulations.reports.sections import BARS, CURVES
 from simulations.reports.wording import axis_name, listing
 
 if TYPE_CHECKING:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.experiments import Label
-from simulations.reports import metrics
+from simulations.experiments import metrics
+from simulations.experiments.experiment import Label
+from simulations.experiments.metrics import Metric
+from simulations.experiments.sections import FigureSection
 from simulations.reports.figures.axes import axes_of, combinations
 from simulations.reports.figures.layout import NARROW, WIDE, arrange, new_figure
 from simulations.reports.figures.looks import PALETTE, tint
-from simulations.reports.metrics import Metric
-from simulations.reports.sections import FigureSection
 from simulations.reports.summary import Place, fixed, summarise
 from simulations.reports.sweeps import Sweep
 from simulations.reports.wording import axis_name, label_text, told_all

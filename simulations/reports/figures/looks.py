@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from simulations.plots import COLOURS, MARKERS
+from simulations.reports.plots import COLOURS, MARKERS
 
 PALETTE = (*COLOURS, "#7A4A1E", "#8A8A8A")
 DASHES: tuple[Any, ...] = ("-", (0, (5.5, 2)), (0, (1.3, 1.6)), (0, (7, 1.6, 1.3, 1.6)), (0, (3, 1.4, 1, 1.4, 1, 1.4)))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.experiments import Label
+from simulations.experiments.experiment import Label
+from simulations.experiments.sections import CURVES
 from simulations.reports.figures.looks import BASELINE, BASELINE_BAR, bar_look, line_look
 from simulations.reports.figures.series import Chart, Panel, Series
-from simulations.reports.sections import CURVES
 from simulations.reports.wording import label_text
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from simulations.experiments.sections import BARS, CURVES, HEATMAP, FigureSection, listed
 from simulations.reports.figures.charts import draw_chart
 from simulations.reports.figures.heatmap import Heatmap, draw_heatmap, make_heatmap
 from simulations.reports.figures.layout import png, style
 from simulations.reports.figures.series import Chart, make_chart
-from simulations.reports.sections import BARS, CURVES, HEATMAP, FigureSection, listed
 from simulations.reports.sweeps import Sweep
 from simulations.reports.wording import axis_name, count, listing, told
 

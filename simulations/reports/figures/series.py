@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.experiments import Label
-from simulations.reports import metrics
+from simulations.experiments import metrics
+from simulations.experiments.experiment import Label
+from simulations.experiments.metrics import Metric
+from simulations.experiments.sections import CURVES, FigureSection
+from simulations.reports.cells import series_of
 from simulations.reports.figures.axes import Axes, axes_of, combinations, looks
-from simulations.reports.metrics import Metric
-from simulations.reports.sections import CURVES, FigureSection
 from simulations.reports.summary import Place, fixed, summarise
 from simulations.reports.sweeps import Sweep
 from simulations.reports.wording import told_all
@@ -160,7 +161,7 @@ def _series(
 
 def _by_round(sweep: Sweep, place: Place, metric: Metric, window: int) -> tuple[Array, Array, Array, int]:
     """Numbers by round, for the rounds that all seeds have."""
-    told = (dict(zip(*metrics.series_of(cell, metric), strict=True)) for cell in sweep.at(fixed(place)))
+    told = (dict(zip(*series_of(cell, metric), strict=True)) for cell in sweep.at(fixed(place)))
     series = [values for values in told if values]
     if not series:
         return np.empty(0), np.empty(0), np.empty(0), 0
@@ -177,7 +178,7 @@ def _by_round(sweep: Sweep, place: Place, metric: Metric, window: int) -> tuple[
 def _window(sweep: Sweep, shown: Iterable[Metric]) -> int:
     """Return over how many rounds each point of a smooth curve is the mean."""
     smooth = [metric for metric in shown if metric.smooth]
-    longest = max((len(metrics.series_of(cell, metric)[0]) for cell in sweep.cells for metric in smooth), default=1)
+    longest = max((len(series_of(cell, metric)[0]) for cell in sweep.cells for metric in smooth), default=1)
     return math.ceil(longest / SMOOTH_POINTS)
 
 

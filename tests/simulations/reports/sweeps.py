@@ -5,7 +5,7 @@ import tomllib
 import zlib
 from pathlib import Path
 
-from simulations.experiment_reader import read_experiment
+from simulations.experiments.file import read_experiment
 from simulations.reports.sweeps import matches, read_sweep
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from simulations.experiments import FOLDER, experiment_names
+from simulations.experiments.experiment import FOLDER, experiment_names
+from simulations.experiments.sections import HEATMAP, read_report_sections
 from simulations.reports import table_text
 from simulations.reports.facts import make_facts
 from simulations.reports.figures.heatmap import make_heatmap
 from simulations.reports.figures.series import make_chart
-from simulations.reports.sections import HEATMAP, read_report_sections
 from simulations.reports.table import make_table
 from tests.simulations.reports.sweeps import made_sweep, plausible
 

@@ -5,11 +5,11 @@ import textwrap
 import numpy as np
 import pytest
 
+from simulations.experiments.sections import read_report_sections
 from simulations.reports.figures.charts import draw_chart
 from simulations.reports.figures.heatmap import draw_heatmap, make_heatmap
 from simulations.reports.figures.pictures import Picture, draw_figures
 from simulations.reports.figures.series import make_chart
-from simulations.reports.sections import read_report_sections
 from tests.simulations.reports.sweeps import made_sweep
 
 ROUNDS = [0, 10, 20]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from simulations.experiment_reader import read_experiment
-from simulations.experiments import ExperimentError
-from simulations.fates import ReportError
-from simulations.reports import sections
+from flwr_robust.record.fates import ReportError
+from simulations.experiments import sections
+from simulations.experiments.experiment import ExperimentError
+from simulations.experiments.file import read_experiment
 from simulations.reports.facts import differences, make_facts, problems
-from simulations.reports.sweeps import find_sweeps, read_sweep
+from simulations.reports.sweeps import read_sweep
+from simulations.sweep.folder import find_sweeps
 from tests.simulations.reports.sweeps import made_sweep, write_sweep
 
 

@@ -4,8 +4,8 @@ import textwrap
 
 import pytest
 
+from simulations.experiments.sections import read_report_sections
 from simulations.reports import table_text
-from simulations.reports.sections import read_report_sections
 from simulations.reports.table import NOTHING, make_table
 from tests.simulations.reports.sweeps import made_sweep
 

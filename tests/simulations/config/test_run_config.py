@@ -1,0 +1,183 @@
+"""Run configurations: defaults, experiments, and every mistake's message."""
+
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from simulations.config.components import build_attack, build_rule, poisons_data, tolerated
+from simulations.config.run_config import ConfigurationError, RunConfig, defaults
+from simulations.experiments import experiment as experiments
+from simulations.experiments.experiment import experiment_names, load_experiment
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_defaults_are_those_of_the_flower_app():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["flwr"]["app"]["config"] == defaults()
+
+
+def test_defaults_are_valid_and_complete():
+    assert RunConfig.from_run_config({}) == RunConfig() == RunConfig.from_run_config(defaults())
+    assert len(defaults()) == len(fields(RunConfig))
+
+
+def test_values_are_read_under_dashed_keys():
+    config = RunConfig.from_run_config({"num-rounds": 7, "alpha": 2, "lr-schedule": "inverse:50"})
+    assert (config.num_rounds, config.alpha, config.lr_schedule) == (7, 2.0, "inverse:50")
+    assert type(config.alpha) is float
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        ({"num-round": 3}, ["'num-round'", "did you mean 'num-rounds'", "allowed: dataset, "]),
+        ({"num-rounds": "3"}, ["num-rounds='3'", "type str", "whole number"]),
+        ({"num-rounds": 3.0}, ["num-rounds=3.0", "type float", "whole number"]),
+        ({"num-rounds": True}, ["type bool", "whole number"]),
+        ({"dataset": 3}, ["dataset=3", "text in quotes"]),
+        ({"dataset": "mnits"}, ["'mnits'", "did you mean 'mnist'", "digits, mnist, fashion-mnist, cifar10"]),
+        ({"partition": "random"}, ["partition='random'", "iid, dirichlet, by-class, sorted, natural"]),
+        ({"data-holders": "none"}, ["data-holders='none'", "all, honest"]),
+        ({"model": "cnn"}, ["model='cnn'", "auto, softmax, mlp-small, mlp, cnn-mnist"]),
+        ({"model": "cnn-mnist"}, ["'cnn-mnist'", "1x28x28", "digits has 1x8x8", "auto, softmax, mlp-small, mlp."]),
+        ({"alpha": 0.0}, ["alpha=0.0", "more than 0"]),
+        ({"alpha": float("nan")}, ["alpha=nan", "more than 0"]),
+        ({"num-rounds": 0}, ["num-rounds=0", "at least 1"]),
+        ({"num-malicious": -1}, ["num-malicious=-1", "at least 0"]),
+        ({"local-steps": 0}, ["local-steps=0", "at least 1"]),
+        ({"local-epochs": -1}, ["local-epochs=-1", "at least 0"]),
+        ({"batch-size": -1}, ["batch-size=-1", "at least 0"]),
+        ({"num-nodes": -1}, ["num-nodes=-1", "at least 0"]),
+        ({"num-nodes": 6}, ["num-nodes=6 is too few for num-malicious=3", "at least 7"]),
+        ({"num-nodes": 14, "fraction-train": 0.2}, ["num-nodes=14", "fraction-train=0.2", "at least 15"]),
+        ({"fraction-train": 0.0}, ["fraction-train=0.0", "more than 0"]),
+        ({"fraction-train": 1.5}, ["fraction-train=1.5", "at most 1"]),
+        ({"learning-rate": 0.0}, ["learning-rate=0.0", "more than 0"]),
+        ({"learning-rate": float("inf")}, ["learning-rate=inf", "more than 0"]),
+        ({"momentum": 1.0}, ["momentum=1.0", "less than 1"]),
+        ({"momentum": -0.5}, ["momentum=-0.5", "at least 0"]),
+        ({"reset-momentum": 1}, ["reset-momentum=1", "type int", "true or false"]),
+        ({"server-learning-rate": 0.0}, ["server-learning-rate=0.0", "more than 0"]),
+        ({"server-momentum": 1.0}, ["server-momentum=1.0", "less than 1"]),
+        ({"init-scale": 0.0}, ["init-scale=0.0", "more than 0"]),
+        ({"normalisation": "own"}, ["normalisation='own'", "auto, half"]),
+        ({"augment": "flip"}, ["augment='flip'", "auto, none, crop"]),
+        ({"measure": "xi + kapa"}, ["measure='kapa'", "did you mean 'kappa'", "xi, kappa, clipping"]),
+        ({"partition": "natural"}, ["partition='natural'", "those of digits do not", "femnist, shakespeare"]),
+        ({"dataset": "shakespeare", "model": "mlp"}, ["'mlp' takes images", "texts of 80 characters", "auto, lstm."]),
+        ({"model": "lstm"}, ["'lstm' takes texts of 80 characters", "digits has 1x8x8"]),
+        ({"weight-decay": -1.0}, ["weight-decay=-1.0", "at least 0"]),
+        ({"gradient-clip": -1.0}, ["gradient-clip=-1.0", "at least 0"]),
+        ({"seed": -1}, ["seed=-1", "at least 0"]),
+        ({"evaluate-every": 0}, ["evaluate-every=0", "at least 1"]),
+        ({"lr-schedule": "cosine"}, ["lr-schedule: 'cosine'", '"inverse:50"']),
+        ({"server-lr-schedule": "inverse"}, ["server-lr-schedule: 'inverse'", '"inverse:50"']),
+        ({"defense": "mixtailor", "defense-args": "without=mean"}, ["no family 'mean'", "median, krum"]),
+        ({"attack": "foee"}, ["attack='foee'", "'foe'"]),
+        ({"attack": "foe", "attack-args": "tua=1"}, ["attack-args='tua=1'", "tau"]),
+        ({"attack": "foe", "attack-args": "tau"}, ["attack-args='tau'", "name=value"]),
+        ({"defense": "trimed-mean"}, ["'trimed-mean'", "trimmed-mean"]),
+        ({"defense": "arc+nnm"}, ["'arc+nnm'", "rule"]),
+        ({"defense-args": "s=2"}, ["defense-args='s=2'", "'s'"]),
+        ({"experiment": "nnm-table-3"}, ["experiment='nnm-table-3'", "did you mean", "nnm-table-2"]),
+    ],
+)
+def test_mistakes_say_what_is_allowed(given, parts):
+    with pytest.raises(ConfigurationError) as caught:
+        RunConfig.from_run_config(given)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(ConfigurationError) as caught:
+        RunConfig.from_run_config({"alpha": -1.0, "num-rounds": 0, "dataset": "x", "unknown": 1})
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_experiment_replaces_defaults_and_the_user_replaces_both():
+    config = RunConfig.from_run_config(defaults() | {"experiment": "nnm-table-2", "num-rounds": 5})
+    assert (config.dataset, config.alpha, config.lr_schedule) == ("mnist", 0.1, "inverse:50")
+    assert config.num_rounds == 5
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_experiment_is_valid(name):
+    config = RunConfig.from_run_config({"experiment": name})
+    assert config.experiment == name
+    needed = load_experiment(name).num_supernodes
+    assert needed is None or needed > 2 * config.num_malicious
+
+
+def test_experiment_mistakes_are_told(tmp_path, monkeypatch):
+    (tmp_path / "broken.toml").write_text("[parameters]\nnum-rounds = 'x'\nspeed = 1\n")
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path)
+    with pytest.raises(ConfigurationError, match=r"experiment broken num-rounds='x'(.|\n)*'speed'"):
+        RunConfig.from_run_config({"experiment": "broken"})
+
+
+def test_experiment_without_parameters_is_told(tmp_path, monkeypatch):
+    (tmp_path / "empty.toml").write_text("title = 'x'\n")
+    monkeypatch.setattr(experiments, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=r"no \[parameters\] table; add one"):
+        load_experiment("empty")
+
+
+def test_fingerprint_depends_on_every_parameter_but_the_folder():
+    config = RunConfig()
+    seen = {config.fingerprint()}
+    for key, value in defaults().items():
+        other = config.to_run_config()
+        other[key] = value + "x" if isinstance(value, str) else value + 1
+        seen.add(RunConfig.from_record(other).fingerprint())
+    assert len(seen) == len(defaults())  # one for each key but out-dir, and the unchanged one
+    assert config.fingerprint(num_nodes=10) != config.fingerprint(num_nodes=11)
+
+
+def test_record_round_trip():
+    config = RunConfig(seed=9, attack="alie", gradient_clip=0.0)
+    assert RunConfig.from_record(config.to_run_config() | {"server-round": 3, "run-token": "x"}) == config
+
+
+def test_defense_tolerates_the_malicious_unless_told_otherwise():
+    assert build_rule(RunConfig(num_malicious=2)).min_rows == 5
+    assert build_rule(RunConfig(num_malicious=2, defense_args="f=4")).min_rows == 9
+
+
+def test_mixtailor_does_without_a_family():
+    rule = build_rule(RunConfig(num_malicious=2, defense="mixtailor", defense_args="without=krum"))
+    assert [member.name for member in rule.pool] == ["median"] * 16 + ["geometric-median"] * 16 + ["bulyan"] * 16
+
+
+@pytest.mark.parametrize(
+    ("num_nodes", "fraction", "malicious", "asked", "f"),
+    [(100, 0.25, 20, 25, 5), (10, 0.5, 3, 5, 2), (100, 0.29, 0, 29, 0), (7, 1.0, 3, 7, 3), (5, 0.1, 2, 1, 1)],
+)
+def test_defense_tolerates_the_mean_number_of_malicious_nodes_among_those_asked(
+    num_nodes, fraction, malicious, asked, f
+):
+    config = RunConfig(num_nodes=num_nodes, fraction_train=fraction, num_malicious=malicious, defense="mda")
+    assert config.asked(num_nodes) == asked
+    assert tolerated(config, num_nodes) == f
+    assert build_rule(config, num_nodes).f == f
+
+
+def test_attack_arguments_left_open_are_the_papers():
+    attack = build_attack(RunConfig(attack="foe"))
+    assert attack.tau == "optimal"
+    assert build_attack(RunConfig(attack="foe", attack_args="tau=3")).tau == 3
+    assert build_attack(RunConfig(attack="label-flip")).num_classes == 10
+
+
+def test_nobody_attacks_without_attack_or_malicious_nodes():
+    assert build_attack(RunConfig(attack="none")) is None
+    assert build_attack(RunConfig(num_malicious=0)) is None
+
+
+def test_label_flip_is_an_attack_on_data():
+    assert poisons_data(build_attack(RunConfig(attack="label-flip")))
+    assert not poisons_data(build_attack(RunConfig(attack="sign-flip")))
+    assert not poisons_data(None)

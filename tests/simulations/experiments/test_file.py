@@ -1,0 +1,228 @@
+"""Experiment files: what is read from them, which cells they have, and every mistake's sentence."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from simulations.experiments import experiment as experiments
+from simulations.experiments.experiment import ExperimentError, experiment_names, load_experiment
+from simulations.sweep.cells import build_cells, select
+from simulations.sweep.plan import Options, make_plan, parse_seeds
+
+EXAMPLE = textwrap.dedent(experiments.__doc__.partition("::\n")[2].partition("\n``[table]``")[0])
+TINY = """
+[federation]
+num-supernodes = 5
+[parameters]
+num-malicious = 1
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def write(text):
+        path = tmp_path / "given.toml"
+        path.write_text(text)
+        return load_experiment(str(path))
+
+    return write
+
+
+def cells_of(experiment):
+    return build_cells(experiment, Path("runs"))
+
+
+def labels(experiment):
+    return [tuple(cell.labels.values()) for cell in cells_of(experiment)]
+
+
+@pytest.mark.parametrize("name", experiment_names())
+@pytest.mark.parametrize("version", ["full", "lite"])
+def test_every_cell_of_every_experiment_can_be_run(name, version):
+    experiment = load_experiment(name)
+    experiment = experiment if version == "full" else experiment.lite
+    if experiment is not None:
+        assert len(cells_of(experiment)) == experiment.num_cells > 0
+
+
+def test_the_documented_example_is_an_experiment(load):
+    experiment = load(EXAMPLE)
+    assert labels(experiment) == [(1, "SF"), (1, "ALIE"), (2, "ALIE"), (3, "ALIE")]
+    assert labels(experiment.lite) == [(1, "SF"), (1, "ALIE")]
+    assert (experiment.paper, experiment.num_supernodes, experiment.lite.num_supernodes) == ("NNM", 17, 7)
+    assert [cell.config.dataset for cell in cells_of(experiment.lite)] == ["digits", "digits"]
+
+
+def test_cells_take_parameters_of_the_file_and_of_their_values(load):
+    cells = cells_of(
+        load(TINY + '[grid]\nalpha = [0.1, 1]\nrule = [{ label = "Bucketing", defense = "bucketing+krum" }]')
+    )
+    assert [(cell.config.alpha, cell.config.defense, cell.config.num_malicious) for cell in cells] == [
+        (0.1, "bucketing+krum", 1),
+        (1.0, "bucketing+krum", 1),
+    ]
+    assert [cell.name for cell in cells] == ["alpha = 0.1, rule = Bucketing", "alpha = 1, rule = Bucketing"]
+    assert len({cell.fingerprint for cell in cells}) == 2
+
+
+def test_of_two_axes_that_set_a_key_the_later_one_wins(load):
+    experiment = load(
+        TINY + "[grid]\nf = [{ label = 2, num-malicious = 2 }]\n"
+        'rule = [{ label = "Krum", defense = "krum" }, { label = "f = 0", defense = "mean", num-malicious = 0 }]'
+    )
+    assert [cell.config.num_malicious for cell in cells_of(experiment)] == [2, 0]
+
+
+def test_arguments_belong_to_the_name_beside_them(load):
+    experiment = load(
+        TINY + 'attack-args = "tau=2"\ndefense-args = "num_neighbors=1"\ndefense = "krum"\n[grid]\nattack = [\n'
+        '{ label = "SF", attack = "sign-flip" }, { label = "ALIE", attack = "alie", attack-args = "tau=3" }]'
+    )
+    cells = cells_of(experiment)
+    assert [cell.config.attack_args for cell in cells] == ["", "tau=3"]
+    assert {cell.config.defense_args for cell in cells} == {"num_neighbors=1"}
+
+
+def test_arguments_may_have_an_axis_of_their_own(load):
+    experiment = load(TINY + '[grid]\nattack-args = ["tau=2", "tau=3"]\nattack = ["foe", "alie"]')
+    assert [cell.config.attack_args for cell in cells_of(experiment)] == ["tau=2", "tau=2", "tau=3", "tau=3"]
+
+
+def test_a_cell_may_have_fewer_nodes_than_the_session(load):
+    first, second = cells_of(load(TINY + "[grid]\nnum-nodes = [3, 5]"))
+    assert (first.num_nodes, second.num_nodes) == (3, 5)
+    assert first.fingerprint == first.config.fingerprint(num_nodes=3)
+
+
+def test_an_experiment_without_a_grid_is_one_cell(load):
+    assert labels(load(TINY)) == [()]
+
+
+def test_lite_replaces_axes_and_removes_them_and_merges_parameters(load):
+    experiment = load(
+        TINY + "num-rounds = 9\nmomentum = 0.5\n[grid]\nseed = [1, 2]\nalpha = [0.1, 1.0]\n"
+        '[lite]\nclaim = "Less."\n[lite.parameters]\nnum-rounds = 3\n[lite.grid]\nseed = []\nbatch-size = [8]\n'
+    )
+    assert list(experiment.lite.axes) == ["alpha", "batch-size"]
+    assert {(cell.config.num_rounds, cell.config.momentum) for cell in cells_of(experiment.lite)} == {(3, 0.5)}
+    assert (experiment.claim, experiment.lite.claim) == ("", "Less.")
+
+
+def test_lite_keeps_excludes_that_name_what_it_no_longer_has(load):
+    experiment = load(
+        TINY + "[grid]\nseed = [1, 2]\nalpha = [0.1, 1.0]\n[[exclude]]\nseed = 2\nalpha = 0.1\n[lite.grid]\nseed = []"
+    )
+    assert labels(experiment) == [(1, 0.1), (1, 1.0), (2, 1.0)]
+    assert labels(experiment.lite) == [(0.1,), (1.0,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("speed = 1" + TINY, ["unknown key 'speed'"]),
+        ("title = 3" + TINY, ["title=3", "text in quotes"]),
+        ("[federation]\nnum-supernodes = 5", ["no [parameters] table; add one"]),
+        ("[federation]\nnum-supernodes = 0\n[parameters]", ["num-supernodes=0", "at least 1"]),
+        ("[federation]\nnodes = 3\n[parameters]", ["[federation]", "'nodes'", "num-supernodes"]),
+        ("[parameters]\nnum-malicious = 1", ["no number of nodes; add num-supernodes"]),
+        (TINY + "[grid]\nseed = 1", ["[grid] seed must be a list"]),
+        (TINY + "[grid]\nseed = []", ["[grid] seed must be a list with at least one"]),
+        (TINY + "[grid]\nseed = [1, 1]", ["[grid] seed has 1 twice"]),
+        (TINY + "[grid]\nseed = [[1]]", ["[grid] seed: [1] must be"]),
+        (TINY + "[grid]\nattack = [{ attack = 'foe' }]", ["[grid] attack", "no label"]),
+        (TINY + "[grid]\nseeed = [1]", ["[grid] seeed = 1", "unknown key 'seeed'", "did you mean 'seed'"]),
+        (TINY + "[grid]\nseed = [1, 'x']", ["[grid] seed = 'x'", "whole number"]),
+        (TINY + "[grid]\nalpha = [1.0, 0.0]\nseed = [1, 2]", ["alpha=0.0", "more than 0. (alpha = 0.0)"]),
+        (TINY + "[grid]\nnum-malicious = [2, 3]", ["num-supernodes=5 is too few", "least 7. (num-malicious = 3)"]),
+        (TINY + "[grid]\nnum-nodes = [5, 6]", ["num-supernodes=5 is too few for num-nodes=6"]),
+        (TINY + "experiment = 'nnm-table-2'", ["[parameters] sets experiment"]),
+        (TINY + "[grid]\nout-dir = ['x']", ["[grid] out-dir = 'x' sets out-dir"]),
+        (TINY + "[exclude]\nseed = 1", ["write [[exclude]]"]),
+        (TINY + "[grid]\nseed = [1]\n[[exclude]]\nseed = 2", ["[[exclude]] seed has the unknown value 2; allowed: 1"]),
+        (TINY + "[grid]\nseed = [1]\n[[exclude]]\nsede = 1", ["[[exclude]]", "axis 'sede' (did you mean 'seed'?)"]),
+        (TINY + "[grid]\nseed = [1]\n[[exclude]]\nseed = 1", ["leaves no cell"]),
+        (TINY + "[grid]\nseed = [1]\n[table]\nrows = ['alpha']", ["[table] rows", "unknown axis 'alpha'"]),
+        (TINY + "[grid]\nseed = [1]\n[table]\nworst-case = 'attack'", ["[table] worst-case", "axis 'attack'"]),
+        (TINY + "[[figure]]\nkind = 'pie'", ["unknown kind 'pie'", "curves, heatmap, bars, lines"]),
+        (TINY + "[[figure]]\nkind = 'curves'\npanels = ['alpha']", ["[[figure]] panels", "axis 'alpha'"]),
+        (TINY + "[[figure]]\nkind = 'bars'\nwhere = { alpha = 1 }", ["[[figure]] where", "unknown axis 'alpha'"]),
+        (
+            TINY + "[grid]\nseed = [1]\n[[paper-numbers]]\nwhere = { seed = 2 }\nvalue = 1.0",
+            ["[[paper-numbers]] where seed has the unknown value 2"],
+        ),
+        ("lite = 1" + TINY, ["lite must be a table"]),
+        (TINY + "[lite]\ntitle = 'x'", ["[lite] has the unknown key 'title'"]),
+        (TINY + "[lite.grid]\nseed = 1", ["[lite] [grid] seed must be a list"]),
+        ("title =", ["no TOML"]),
+    ],
+)
+def test_mistakes_name_file_and_place(load, text, parts):
+    with pytest.raises(ExperimentError) as caught:
+        cells_of(load(text))
+    for part in ("given.toml", *parts):
+        assert part in str(caught.value)
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_and_each_once(load):
+    with pytest.raises(ExperimentError) as caught:
+        load(TINY + "[grid]\nseed = 1\nalpha = []\n[lite.parameters]\nnum-rounds = 3")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_mistake_that_many_cells_share_is_told_once(load):
+    with pytest.raises(ExperimentError) as caught:
+        cells_of(load(TINY + "[grid]\nseed = [1, 2, 3]\nalpha = [0.1, -1.0]"))
+    assert str(caught.value).splitlines() == [
+        "given.toml: alpha=-1.0 is out of range: give more than 0. (alpha = -1.0)"
+    ]
+
+
+def test_unknown_experiments_are_refused_with_the_known():
+    with pytest.raises(ExperimentError, match=rf"no experiment 'x'.*{experiment_names()[0]}.*path of a .toml"):
+        load_experiment("x")
+    with pytest.raises(ExperimentError, match=r"nowhere.toml cannot be read"):
+        load_experiment("nowhere.toml")
+
+
+def test_lite_of_an_experiment_that_has_none_is_refused(load):
+    path = load(TINY).path
+    with pytest.raises(ExperimentError, match=r"no \[lite\] section"):
+        make_plan(Options(str(path), lite=True))
+
+
+def test_cells_are_selected_by_axis_and_label(load):
+    cells = cells_of(load(TINY + "[grid]\nseed = [1, 2, 3]\nalpha = [0.1, 1.0]"))
+    chosen = select(cells, ["seed=1", "seed = 3", "alpha=0.1"])
+    assert [tuple(cell.labels.values()) for cell in chosen] == [(1, 0.1), (3, 0.1)]
+    assert select(cells, []) == cells
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("seed", "'seed' must have the form axis=label; axes: seed, alpha"),
+        ("sead=1", r"unknown axis 'sead' \(did you mean 'seed'\?\)"),
+        ("seed=4", "seed names the unknown value '4'; allowed: 1, 2"),
+    ],
+)
+def test_unknown_selections_are_refused(load, word, message):
+    cells = cells_of(load(TINY + "[grid]\nseed = [1, 2]\nalpha = [0.1]"))
+    with pytest.raises(ExperimentError, match=message):
+        select(cells, [word])
+
+
+def test_seeds_replace_the_experiments_or_are_added(load):
+    assert labels(load(TINY + "[grid]\nalpha = [0.1]\nseed = [1, 2]").with_seeds((7, 8))) == [(7, 0.1), (8, 0.1)]
+    assert labels(load(TINY).with_seeds((7,))) == [(7,)]
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("", ()), ("4", (4,)), ("1-3", (1, 2, 3)), ("1,3-4,3", (1, 3, 4))])
+def test_seeds_are_read(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["x", "1-x", "-1", "1;2", "3-1"])
+def test_other_seeds_are_refused(text):
+    with pytest.raises(ExperimentError, match="must be numbers as in 1-5"):
+        parse_seeds(text)
