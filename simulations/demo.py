@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -41,9 +41,9 @@ def cases(folder: Path, rounds: int) -> list[Case]:
     )
     defense = "arc+nnm+trimmed-mean"
     return [
-        Case("No attack, averaging", "none", "mean", replace(shared, attack="none", attack_args="", defense="mean")),
-        Case("Fall of Empires, averaging", "foe (tau=10)", "mean", replace(shared, defense="mean")),
-        Case(f"Fall of Empires, {defense}", "foe (tau=10)", defense, replace(shared, defense=defense)),
+        Case("No attack, averaging", "none", "mean", shared.replace(attack="none", attack_args="", defense="mean")),
+        Case("Fall of Empires, averaging", "foe (tau=10)", "mean", shared.replace(defense="mean")),
+        Case(f"Fall of Empires, {defense}", "foe (tau=10)", defense, shared.replace(defense=defense)),
     ]
 
 

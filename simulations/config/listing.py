@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from simulations.config import catalog
-from simulations.experiments.experiment import experiment_names, load_experiment
+from simulations.experiments.file import experiment_names, load_experiment
 
 # The NNM paper's numbers of nodes, for which proven coefficients are shown.
 EXAMPLE_N, EXAMPLE_F = 17, 4

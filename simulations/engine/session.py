@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -168,7 +168,7 @@ class Session(OpenSession):
 
 def _from_here(config: RunConfig) -> RunConfig:
     """Make the folder absolute: the child may work elsewhere, and relative ones are meant from here."""
-    return replace(config, out_dir=str(Path(config.out_dir).expanduser().absolute()))
+    return config.replace(out_dir=str(Path(config.out_dir).expanduser().absolute()))
 
 
 def ray_address() -> str:

@@ -1,52 +1,14 @@
-"""Experiment files: the grid of runs behind a published table or figure, as TOML.
-
-A file may look like this; `simulations.sweep.cells` makes runs of it, ``flwr-robust sweep`` does them::
-
-    title = "What it shows"
-    source = "Author et al., Title (2024), Table 1"
-    paper = "NNM"                    # one of the five, or any other
-    claim = "One sentence: what the table shows."
-
-    [federation]
-    num-supernodes = 17              # as many nodes as any cell needs; num-nodes of a cell may be less
-
-    [parameters]                     # run-config keys
-    dataset = "mnist"
-
-    [grid]                           # an axis is a list; the cells are the product, the last axis changes fastest
-    seed = [1, 2, 3]                 # values of the run-config key that gives the axis its name,
-    attack = [                       # or tables of run-config keys with a label; the axis may then have any name;
-                                     # of two axes that set a key the later one wins
-        { label = "SF", attack = "sign-flip" },
-        { label = "ALIE", attack = "alie", attack-args = "tau=optimal" },
-    ]
-
-    [[exclude]]                      # no cells with all of these labels; a list stands for any of its labels
-    attack = "SF"
-    seed = [2, 3]
-
-    [lite]                           # what replaces the above in a small version of the experiment: claim,
-    federation = { num-supernodes = 7 }      # federation,
-    parameters = { dataset = "digits" }      # parameters one by one,
-    grid = { seed = [1] }                    # axes one by one ([] removes one), and exclude as a whole
-
-``[table]``, ``[[figure]]`` and ``[[paper-numbers]]`` say what its report shows: see `simulations.experiments.sections`.
-"""
+"""An experiment: the grid of runs behind a published table or figure."""
 
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from simulations.wording import suggestion
-
-FOLDER = Path(__file__).parent
-
-Label = str | int | float | bool
+from simulations.experiments.sections import Label, ReportSections
 
 
 class ExperimentError(ValueError):
@@ -81,6 +43,8 @@ class Experiment:
         The grid.
     exclude : tuple of dict
         Labels by axis; cells that have one of each are left out.
+    sections : ReportSections
+        What its report shows.
     lite : Experiment or None
         The small version, if there is one.
     is_lite : bool
@@ -97,6 +61,7 @@ class Experiment:
     parameters: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, tuple[Choice, ...]] = field(default_factory=dict)
     exclude: tuple[dict[str, tuple[Label, ...]], ...] = ()
+    sections: ReportSections = field(default_factory=ReportSections)
     lite: Experiment | None = None
     is_lite: bool = False
 
@@ -116,41 +81,6 @@ class Experiment:
         """Return the same experiment with these seeds, of which the first is done first."""
         others = {axis: choices for axis, choices in self.axes.items() if axis != "seed"}
         return replace(self, axes={"seed": tuple(Choice(seed, {"seed": seed}) for seed in seeds), **others})
-
-
-def experiment_names() -> list[str]:
-    """Names of the experiments that come with the project."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
-
-
-def load_experiment(name: str) -> Experiment:
-    """Read ``experiments/<name>.toml``, or the file itself where a path ending in ``.toml`` is given.
-
-    Raises
-    ------
-    ExperimentError
-        If there is no such file, or it is no experiment.
-    """
-    from simulations.experiments.file import read_experiment
-
-    if name.endswith(".toml"):
-        path = Path(name).expanduser()
-    elif name in experiment_names():
-        path = FOLDER / f"{name}.toml"
-    else:
-        raise ExperimentError(
-            f"there is no experiment {name!r}{suggestion(name, experiment_names())}; "
-            f"allowed: {', '.join(experiment_names())}, or the path of a .toml file."
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path} cannot be read: {error}; give the path of an experiment file.") from error
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ExperimentError(f"{path} is no TOML: {error}; correct it.") from error
-    return read_experiment(raw, path)
 
 
 def _matches(cell: Mapping[str, Choice], rule: Mapping[str, tuple[Label, ...]]) -> bool:

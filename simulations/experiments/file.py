@@ -1,170 +1,231 @@
-"""From the TOML of an experiment file to an `Experiment`, checked: every mistake is one sentence that names its place.
+"""Experiment files: the grid of runs behind a published table or figure, as TOML.
 
-Whether the run-config keys and their values can be run is checked in `simulations.sweep.cells`.
+A file may look like this; `simulations.sweep.cells` makes runs of it, and ``flwr-robust sweep`` does them::
+
+    title = "What it shows"
+    source = "Author et al., Title (2024), Table 1"
+    paper = "NNM"                    # one of the five, or any other
+    claim = "One sentence: what the table shows."
+
+    [federation]
+    num-supernodes = 17              # as many nodes as any cell needs; num-nodes of a cell may be less
+
+    [parameters]                     # run-config keys
+    dataset = "mnist"
+
+    [grid]                           # an axis is a list; the cells are the product, the last axis changes fastest
+    seed = [1, 2, 3]                 # values of the run-config key that gives the axis its name,
+    attack = [                       # or tables of run-config keys with a label; the axis may then have any name;
+                                     # of two axes that set a key the later one wins
+        { label = "SF", attack = "sign-flip" },
+        { label = "ALIE", attack = "alie", attack-args = "tau=optimal" },
+    ]
+
+    [[exclude]]                      # no cells with all of these labels; a list stands for any of its labels
+    attack = "SF"
+    seed = [2, 3]
+
+    [lite]                           # what replaces the above in a small version of the experiment: claim,
+    federation = { num-supernodes = 7 }      # federation,
+    parameters = { dataset = "digits" }      # parameters one by one,
+    grid = { seed = [1] }                    # axes one by one ([] removes one), and exclude as a whole
+
+``[table]``, ``[[figure]]`` and ``[[paper-numbers]]`` say what its report shows: see `simulations.experiments.sections`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from simulations.experiments.experiment import Choice, Experiment, ExperimentError, Label
-from simulations.experiments.section_checks import check_report_sections
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from simulations.experiments.experiment import Choice, Experiment, ExperimentError
+from simulations.experiments.sections import Label, LabelField, Labels, ReportSections
+from simulations.validation import Checked, sentences
 from simulations.wording import unknown
 
-Axes = dict[str, tuple[Choice, ...]]
-Rules = tuple[dict[str, tuple[Label, ...]], ...]
+FOLDER = Path(__file__).parent
+NO_PARAMETERS = ("experiment", "out-dir")  # what only a single run's configuration may set
 
-TEXTS = ("title", "source", "paper", "claim")
-SECTIONS = (*TEXTS, "federation", "parameters", "grid", "exclude", "table", "figure", "paper-numbers", "lite")
-LITE_SECTIONS = ("claim", "federation", "parameters", "grid", "exclude")
-NO_PARAMETERS = ("experiment", "out-dir")  # what only a single run's configuration may say
+HEADINGS = {key: f"[{key}]" for key in ("federation", "parameters", "grid", "lite", "table")}
+HEADINGS |= {key: f"[[{key}]]" for key in ("exclude", "figure", "paper-numbers")}
+
+
+def _parameters(given: dict[str, Any]) -> dict[str, Any]:
+    wrong = [f"{key} is no parameter of an experiment; leave it out." for key in NO_PARAMETERS if key in given]
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return given
+
+
+def _spelled_out(grid: Any) -> Any:
+    """Write each value of a run-config key as the table that gives the key this value."""
+
+    def table(axis: str, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"label": value, axis: value}
+
+    if not isinstance(grid, dict):
+        return grid
+    return {
+        axis: tuple(table(axis, value) for value in values) if isinstance(values, list) else values
+        for axis, values in grid.items()
+    }
+
+
+class GridValue(Checked):
+    """A value of an axis: a label, and run-config keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    label: LabelField
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The run-config keys."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _has_parameters(self) -> GridValue:
+        _parameters(self.parameters)
+        return self
+
+
+def _labels_apart(values: tuple[GridValue, ...]) -> tuple[GridValue, ...]:
+    labels = [value.label for value in values]
+    twice = [label for number, label in enumerate(labels) if label in labels[:number]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} is there twice; give each value a label of its own.")
+    return values
+
+
+class Federation(Checked):
+    """``[federation]``."""
+
+    num_supernodes: Annotated[int, Field(ge=1)] | None = None
+
+
+Parameters = Annotated[dict[str, Any], AfterValidator(_parameters)]
+Exclude = list[Annotated[Labels, Field(min_length=1)]]
+GridAxis = Annotated[tuple[GridValue, ...], AfterValidator(_labels_apart)]
+
+
+class Lite(Checked):
+    """``[lite]``: what takes the place of the full version's parts."""
+
+    claim: str | None = None
+    federation: Federation = Federation()
+    parameters: Parameters = Field(default_factory=dict)
+    grid: Annotated[dict[str, GridAxis], BeforeValidator(_spelled_out)] = Field(default_factory=dict)
+    exclude: Exclude | None = None
+
+
+class ExperimentFile(ReportSections):
+    """A whole file."""
+
+    title: str = ""
+    source: str = ""
+    paper: str = ""
+    claim: str = ""
+    federation: Federation = Federation()
+    parameters: Parameters
+    grid: Annotated[dict[str, Annotated[GridAxis, Field(min_length=1)]], BeforeValidator(_spelled_out)] = Field(
+        default_factory=dict
+    )
+    exclude: Exclude = Field(default_factory=list)
+    lite: Lite | None = None
+
+
+def experiment_names() -> list[str]:
+    """Names of the experiments that come with the project."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_experiment(name: str) -> Experiment:
+    """Read ``experiments/<name>.toml``, or the file itself where a path ending in ``.toml`` is given.
+
+    Raises
+    ------
+    ExperimentError
+        If there is no such file, or it is no experiment.
+    """
+    if name.endswith(".toml"):
+        path = Path(name).expanduser()
+    elif name in experiment_names():
+        path = FOLDER / f"{name}.toml"
+    else:
+        allowed = [*experiment_names(), "or the path of a .toml file"]
+        raise ExperimentError(unknown(f"the experiment {name!r}", name, allowed))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path} cannot be read: {error}; give the path of an experiment file.") from error
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ExperimentError(f"{path} is no TOML: {error}; correct it.") from error
+    return read_experiment(raw, path)
 
 
 def read_experiment(raw: Mapping[str, Any], path: Path) -> Experiment:
     """Read a parsed file.
+
+    Whether its run-config keys and their values can be run is checked in `simulations.sweep.cells`.
 
     Raises
     ------
     ExperimentError
         With one sentence for each mistake.
     """
-    problems: list[str] = []
-    full = _version(raw, path, problems)
-    problems += _unknown_keys(raw, SECTIONS, "has the unknown key")
-    if not isinstance(raw.get("parameters"), dict):
-        problems.append("has no [parameters] table; add one with run-config keys.")
-    lite = None
-    if "lite" in raw:
-        lite = _lite(raw, path, problems)
-    problems += _references(raw, [full.axes, lite.axes if lite else {}])
-    if problems:
-        raise ExperimentError("\n".join(f"{path.name} {problem}" for problem in dict.fromkeys(problems)))
-    return replace(full, lite=lite)
-
-
-def _lite(raw: Mapping[str, Any], path: Path, problems: list[str]) -> Experiment | None:
-    """Put the parts of [lite] in the places of the full version's."""
-    given = raw["lite"]
-    if not isinstance(given, dict):
-        problems.append("lite must be a table: write [lite].")
-        return None
-    problems += _unknown_keys(given, LITE_SECTIONS, "[lite] has the unknown key")
-    merged: dict[str, Any] = {**raw, **given}
-    for section in ("federation", "parameters", "grid"):
-        merged[section] = _table(raw, section, []) | _table(given, section, problems, "[lite] ")
-    merged["grid"] = {axis: values for axis, values in merged["grid"].items() if values != []}
-    found: list[str] = []
-    version = _version(merged, path, found)
-    problems += [f"[lite] {problem}" for problem in found if problem not in problems]
-    return replace(version, is_lite=True)
-
-
-def _version(raw: Mapping[str, Any], path: Path, problems: list[str]) -> Experiment:
-    """Read all but [lite] and what the report alone needs."""
-    for key in TEXTS:
-        if not isinstance(raw.get(key, ""), str):
-            problems.append(f"{key}={raw[key]!r} must be a text in quotes.")
-    federation = _table(raw, "federation", problems)
-    problems += _unknown_keys(federation, ("num-supernodes",), "[federation] has the unknown key")
-    supernodes = federation.get("num-supernodes")
-    if supernodes is not None and (type(supernodes) is not int or supernodes < 1):
-        problems.append(f"[federation] num-supernodes={supernodes!r} must be a whole number, at least 1.")
-        supernodes = None
-    parameters = _table(raw, "parameters", problems)
-    problems += _forbidden(parameters, "[parameters]")
-    return Experiment(
+    try:
+        file = ExperimentFile.model_validate(raw, context=_labels_of(raw))
+    except ValidationError as error:
+        raise ExperimentError("\n".join(sentences(error, ExperimentFile, path.name, HEADINGS))) from error
+    full = Experiment(
         name=path.stem,
         path=path,
-        title=str(raw.get("title", "")),
-        source=str(raw.get("source", "")),
-        paper=str(raw.get("paper", "")),
-        claim=str(raw.get("claim", "")),
-        num_supernodes=supernodes,
-        parameters=parameters,
-        axes={axis: _axis(axis, values, problems) for axis, values in _table(raw, "grid", problems).items()},
-        exclude=_exclude(raw.get("exclude", []), problems),
+        title=file.title,
+        source=file.source,
+        paper=file.paper,
+        claim=file.claim,
+        num_supernodes=file.federation.num_supernodes,
+        parameters=file.parameters,
+        axes=_axes(file.grid),
+        exclude=tuple(file.exclude),
+        sections=file,
+    )
+    return full if file.lite is None else replace(full, lite=_with(full, file.lite))
+
+
+def _with(full: Experiment, lite: Lite) -> Experiment:
+    """Put the parts of [lite] in the places of the full version's."""
+    axes = full.axes | _axes(lite.grid)
+    return replace(
+        full,
+        claim=full.claim if lite.claim is None else lite.claim,
+        num_supernodes=lite.federation.num_supernodes or full.num_supernodes,
+        parameters=full.parameters | lite.parameters,
+        axes={axis: choices for axis, choices in axes.items() if choices},
+        exclude=full.exclude if lite.exclude is None else tuple(lite.exclude),
+        is_lite=True,
     )
 
 
-def _table(raw: Mapping[str, Any], key: str, problems: list[str], origin: str = "") -> dict[str, Any]:
-    value = raw.get(key, {})
-    if isinstance(value, dict):
-        return dict(value)
-    problems.append(f"{origin}{key} must be a table: write [{key}].")
-    return {}
+def _axes(grid: Mapping[str, Iterable[GridValue]]) -> dict[str, tuple[Choice, ...]]:
+    return {axis: tuple(Choice(value.label, value.parameters) for value in values) for axis, values in grid.items()}
 
 
-def _axis(axis: str, values: Any, problems: list[str]) -> tuple[Choice, ...]:
-    """Read an axis: a list of values of the key with its name, or of tables with a label."""
-    if not isinstance(values, list) or not values:
-        problems.append(f"[grid] {axis} must be a list with at least one value.")
-        return ()
-    choices: list[Choice] = []
-    for value in values:
-        if not isinstance(value, dict):
-            label, parameters = value, {axis: value}
-        elif "label" in value:
-            label, parameters = value["label"], {key: item for key, item in value.items() if key != "label"}
-        else:
-            problems.append(f'[grid] {axis}: the table {value} has no label; add label = "...".')
-            continue
-        if not isinstance(label, Label):
-            problems.append(f"[grid] {axis}: {label!r} must be a text, a number, true or false.")
-            continue
-        problems += _forbidden(parameters, f"[grid] {axis} = {label!r}")
-        if label in [choice.label for choice in choices]:
-            problems.append(f"[grid] {axis} has {label!r} twice; each value must have a label of its own.")
-        choices.append(Choice(label, parameters))
-    return tuple(choices)
-
-
-def _exclude(rules: Any, problems: list[str]) -> Rules:
-    if not isinstance(rules, list) or not all(isinstance(rule, dict) and rule for rule in rules):
-        problems.append("exclude must be a list of tables with axes and labels: write [[exclude]].")
-        return ()
-    return tuple({axis: tuple(_listed(labels)) for axis, labels in rule.items()} for rule in rules)
-
-
-def _references(raw: Mapping[str, Any], versions: Iterable[Axes]) -> Iterator[str]:
-    """Find axes and labels that neither the full nor the lite grid has."""
+def _labels_of(raw: Mapping[str, Any]) -> dict[str, list[Label]]:
+    """Return the labels of each axis of the full and of the small grid, as far as they can be read."""
     labels: dict[str, list[Label]] = {}
-    for axes in versions:
-        for axis, choices in axes.items():
-            labels.setdefault(axis, []).extend(choice.label for choice in choices)
-    for place, rules in (("exclude", raw.get("exclude")), ("lite.exclude", _table(raw, "lite", []).get("exclude"))):
-        for rule in _tables(rules):
-            yield from _unknown_labels(rule, labels, f"[[{place}]]")
-    yield from check_report_sections(raw, labels)
-
-
-def _unknown_labels(rule: Mapping[str, Any], labels: Mapping[str, list[Label]], origin: str) -> Iterator[str]:
-    for axis, given in rule.items():
-        if axis not in labels:
-            yield unknown(f"{origin} has the unknown axis", labels, axis)
-            continue
-        for label in _listed(given):
-            if label not in labels[axis]:
-                yield unknown(f"{origin} {axis} has the unknown value", dict.fromkeys(labels[axis]), label)
-
-
-def _unknown_keys(given: Mapping[str, Any], allowed: Iterable[str], what: str) -> Iterator[str]:
-    for key in given:
-        if key not in allowed:
-            yield unknown(what, allowed, key)
-
-
-def _forbidden(parameters: Mapping[str, Any], origin: str) -> Iterator[str]:
-    for key in NO_PARAMETERS:
-        if key in parameters:
-            yield f"{origin} sets {key}, which is no parameter of an experiment; leave it out."
-
-
-def _tables(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value or [] if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    lite = raw.get("lite")
+    for grid in (raw.get("grid"), lite.get("grid") if isinstance(lite, dict) else None):
+        for axis, values in grid.items() if isinstance(grid, dict) else ():
+            given = values if isinstance(values, list) else []
+            labels.setdefault(axis, []).extend(
+                value.get("label", "") if isinstance(value, dict) else value for value in given
+            )
+    return labels

@@ -43,154 +43,214 @@ Axes that the small version removes, or that have one label, are left out withou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
+
+from simulations.experiments.metrics import TOTALS, Metric, by_round, total
+from simulations.validation import Checked, Listed
+from simulations.wording import unknown
 
 CURVES, LINES, BARS, HEATMAP = "curves", "lines", "bars", "heatmap"
 COLUMNS, ROWS = "columns", "rows"
 
+Label = str | int | float | bool
+Item = TypeVar("Item")
 
-@dataclass(frozen=True)
-class TableSection:
+
+class Over(StrEnum):
+    """What a place shows that has no label on an axis; the values are the words of ``[[paper-numbers]]``."""
+
+    WORST = "worst-case"
+    MEAN = "average"
+
+    @property
+    def heading(self) -> str:
+        """For readers."""
+        return self.value.replace("-", " ").capitalize()
+
+
+# ---------------------------------------------------------------- axes and labels; the grid is the validation's context
+
+
+def label(value: Any) -> Label:
+    """Check that a value may be a label."""
+    if isinstance(value, str | int | float | bool):
+        return value
+    raise ValueError(f"{value!r} must be a text, a number, true or false.")
+
+
+def _axis(name: Any, info: ValidationInfo) -> str:
+    if not isinstance(name, str):
+        raise ValueError(f"{name!r} must be one axis.")
+    return _among(f"the axis {name!r}", name, _grid(info))
+
+
+def _compared(name: Any, info: ValidationInfo) -> str:
+    return name if name in (COLUMNS, ROWS) else _axis(name, info)
+
+
+def _some_label(value: Any, info: ValidationInfo) -> Label:
+    labels = [known for of_axis in _grid(info).values() for known in of_axis]
+    return _among(f"the label {value!r}", label(value), labels)
+
+
+def _labels(where: dict[str, tuple[Label, ...]], info: ValidationInfo) -> dict[str, tuple[Label, ...]]:
+    return _known(where, _grid(info))
+
+
+def _labels_or_over(where: dict[str, Label], info: ValidationInfo) -> dict[str, Label]:
+    return _known(where, {axis: [*labels, *Over] for axis, labels in _grid(info).items()})
+
+
+def _grid(info: ValidationInfo) -> Mapping[str, list[Label]]:
+    grid: Mapping[str, list[Label]] = info.context or {}
+    return grid
+
+
+def _known(where: dict[str, Any], grid: Mapping[str, list[Label]]) -> dict[str, Any]:
+    wrong = [unknown(f"the axis {axis!r}", axis, grid) for axis in where if axis not in grid]
+    for axis in where.keys() & grid.keys():
+        given = where[axis] if isinstance(where[axis], tuple) else (where[axis],)
+        allowed = dict.fromkeys(map(str, grid[axis]))
+        wrong += [unknown(f"the label {one!r} of {axis}", one, allowed) for one in given if one not in grid[axis]]
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return where
+
+
+def _among(what: str, given: Item, allowed: Collection[object]) -> Item:
+    if given not in allowed:
+        raise ValueError(unknown(what, given, dict.fromkeys(map(str, allowed))))
+    return given
+
+
+Axis = Annotated[str, BeforeValidator(_axis)]
+LabelField = Annotated[Any, AfterValidator(label)]
+Labels = Annotated[dict[str, Listed[LabelField]], AfterValidator(_labels)]
+RunMetric = Annotated[Metric, BeforeValidator(lambda name: total(str(name)))]
+RoundMetric = Annotated[Metric, BeforeValidator(lambda name: by_round(str(name)))]
+Without = Listed[Annotated[Any, AfterValidator(_some_label)]]
+
+
+# ---------------------------------------------------------------- what a report shows
+
+
+class _Section(Checked):
+    without: Without = ()
+    """Labels that neither compete for the best nor count in the worst case and the average."""
+    title: str = ""
+    """Above it; by default the metric."""
+
+
+class _Summarised(_Section):
+    worst_case: Axis | None = None
+    """Axis over which the worst is shown."""
+    average: Axis | None = None
+    """Axis over which the mean is shown."""
+
+    @property
+    def over(self) -> list[tuple[str, Over]]:
+        """What is taken over axes."""
+        given = ((self.worst_case, Over.WORST), (self.average, Over.MEAN))
+        return [(axis, kind) for axis, kind in given if axis is not None]
+
+
+class TableSection(_Summarised):
     """A table: axes down and across, and what is compared.
 
-    Attributes
-    ----------
-    rows, columns : tuple of str
-        Axes; the last one changes fastest.
-    metric : str
-        See `simulations.experiments.metrics.total`.
-    worst_case, average : str or None
-        Axis over which the worst and the mean are added; where it is among neither rows nor columns, the table
-        shows nothing else.
-    compare_along : tuple of str
-        ``columns`` or ``rows`` (the last axis across or down), or axes: the best of the places that differ in
-        nothing else is bold.
-    block_size : int or None
-        How many labels of the last axis down belong together: the best of each block is bold.
-    without : tuple
-        Labels that neither compete for the best nor count in the worst case and the average.
-    title : str
-        Above it; by default the metric.
+    Where the axis of a worst case or an average is among neither rows nor columns, the table shows nothing else.
     """
 
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    metric: str = "max-accuracy"
-    worst_case: str | None = None
-    average: str | None = None
-    compare_along: tuple[str, ...] = (COLUMNS,)
-    block_size: int | None = None
-    without: tuple[Any, ...] = ()
-    title: str = ""
+    rows: Listed[Axis] = ()
+    """Axes that go down; the last one changes fastest."""
+    columns: Listed[Axis] = ()
+    """Axes that go across."""
+    metric: Listed[RunMetric] = (TOTALS["max-accuracy"],)
+    """What is shown: a table for each."""
+    compare_along: Listed[Annotated[str, BeforeValidator(_compared)]] = (COLUMNS,)
+    """``columns`` or ``rows`` (the last axis across or down), or axes: the best of the places that differ in nothing
+    else is bold."""
+    block_size: Annotated[int, Field(ge=1)] | None = None
+    """How many labels of the last axis down belong together: the best of each block is bold."""
+
+    @model_validator(mode="after")
+    def _has_axes(self) -> TableSection:
+        twice = [f"{axis!r} is in rows and in columns; choose one." for axis in self.rows if axis in self.columns]
+        missing = [] if self.rows or self.columns else ["there are neither rows nor columns; give a list of axes."]
+        if twice or missing:
+            raise ValueError("\n".join(twice + missing))
+        return self
 
 
-@dataclass(frozen=True)
-class FigureSection:
-    """A figure.
-
-    Attributes
-    ----------
-    kind : str
-        ``curves`` over the rounds, ``lines`` over an axis, ``bars`` or ``heatmap``.
-    x : str
-        ``round``, or an axis.
-    y : tuple of str
-        Metrics; for a heatmap the axis that goes down.
-    value : str
-        A heatmap's metric.
-    lines : tuple of str
-        Axes that the lines, or the bars that stand together, differ in.
-    panels : tuple of str
-        Axes with a panel for each combination.
-    best : str or None
-        A heatmap's axis of which each block shows the best alone.
-    worst_case, average : str or None
-        Axis over which the worst or the mean is shown.
-    where : mapping
-        Labels (or lists of them) by axis, to which the figure is limited.
-    without : tuple
-        Labels that neither compete for the best nor count in the worst case and the average.
-    title : str
-        Above it.
-    """
-
-    kind: str
-    x: str = "round"
-    y: tuple[str, ...] = ("accuracy",)
-    value: str = "max-accuracy"
-    lines: tuple[str, ...] = ()
-    panels: tuple[str, ...] = ()
-    best: str | None = None
-    worst_case: str | None = None
-    average: str | None = None
-    where: Mapping[str, Any] = field(default_factory=dict)
-    without: tuple[Any, ...] = ()
-    title: str = ""
+class _Panels(Checked):
+    panels: Listed[Axis] = ()
+    """Axes with a panel for each combination."""
+    where: Labels = Field(default_factory=dict)
+    """Labels by axis, to which the figure is limited."""
 
 
-@dataclass(frozen=True)
-class PaperNumber:
-    """A number that the paper prints, in per cent where the metric is shown so.
+class CurvesSection(_Panels, _Section):
+    """Curves over the rounds."""
 
-    Attributes
-    ----------
-    where : mapping
-        Labels by axis; ``worst-case`` and ``average`` are labels as well, and what is meant where the axis is left
-        out over which a table has one of them.
-    value, spread : float
-        Mean and standard deviation; the latter may be None.
-    metric : str or None
-        For tables of this metric alone.
-    """
+    kind: Literal["curves"]
+    x: Literal["round"] = "round"
+    y: Listed[RoundMetric] = (by_round("accuracy"),)
+    """Metrics."""
+    lines: Listed[Axis] = ()
+    """Axes that the curves of a panel differ in."""
 
-    where: Mapping[str, Any]
+    @property
+    def over(self) -> list[tuple[str, Over]]:
+        """Nothing: curves show all labels."""
+        return []
+
+
+class HeatmapSection(_Panels, _Summarised):
+    """A heatmap: blocks in rows and columns."""
+
+    kind: Literal["heatmap"]
+    x: Axis
+    y: Axis
+    value: RunMetric = TOTALS["max-accuracy"]
+    """The metric."""
+    best: Axis | None = None
+    """Axis of which each block shows the best label alone."""
+
+
+class ChartSection(_Panels, _Summarised):
+    """Bars or lines over the labels of an axis."""
+
+    kind: Literal["bars", "lines"]
+    x: Axis
+    y: Listed[RunMetric] = (TOTALS["max-accuracy"],)
+    """Metrics."""
+    lines: Listed[Axis] = ()
+    """Axes that the lines, or the bars that stand together, differ in."""
+
+
+FigureSection = CurvesSection | HeatmapSection | ChartSection
+
+
+class PaperNumber(Checked):
+    """A number that the paper prints, in per cent where the metric is shown so."""
+
+    where: Annotated[dict[str, LabelField], AfterValidator(_labels_or_over)]
+    """Labels by axis; ``worst-case`` and ``average`` are labels as well, and what is meant where the axis is left out
+    over which a table has one of them."""
     value: float
+    """Mean."""
     spread: float | None = None
-    metric: str | None = None
+    """Standard deviation."""
+    metric: RunMetric | None = None
+    """For tables of this metric alone."""
 
 
-@dataclass(frozen=True)
-class ReportSections:
+class ReportSections(Checked):
     """All of them."""
 
-    tables: tuple[TableSection, ...]
-    figures: tuple[FigureSection, ...]
-    paper_numbers: tuple[PaperNumber, ...]
-
-
-def read_report_sections(raw: Mapping[str, Any]) -> ReportSections:
-    """Return the sections of an experiment file that has no mistakes (`section_checks.check_report_sections`)."""
-    return ReportSections(
-        tables=tuple(table for section in listed(raw.get("table")) for table in _tables(section)),
-        figures=tuple(_figure(section) for section in listed(raw.get("figure"))),
-        paper_numbers=tuple(PaperNumber(**section) for section in listed(raw.get("paper-numbers"))),
-    )
-
-
-def listed(value: Any) -> tuple[Any, ...]:
-    """Return a list's items; something else as the only item; nothing for None."""
-    if value is None:
-        return ()
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _tables(section: Mapping[str, Any]) -> list[TableSection]:
-    """One table for each metric."""
-    given = {key.replace("-", "_"): value for key, value in section.items()}
-    for key in ("rows", "columns", "compare_along", "without"):
-        if key in given:
-            given[key] = listed(given[key])
-    metrics = listed(given.pop("metric", "max-accuracy"))
-    return [TableSection(**{"rows": (), "columns": (), "metric": metric, **given}) for metric in metrics]
-
-
-def _figure(section: Mapping[str, Any]) -> FigureSection:
-    given = {key.replace("-", "_"): value for key, value in section.items()}
-    if given["kind"] in (LINES, BARS):
-        given.setdefault("y", "max-accuracy")
-    for key in ("y", "lines", "panels", "without"):
-        if key in given:
-            given[key] = listed(given[key])
-    return FigureSection(**given)
+    table: Listed[TableSection] = ()
+    figure: Listed[Annotated[FigureSection, Field(discriminator="kind")]] = ()
+    paper_numbers: Listed[PaperNumber] = ()

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from clients.attacks import LabelPoison
-from simulations.config.components import build_attack, poisons_data
+from simulations.config.components import poisons_data
 from simulations.config.run_config import RunConfig
 from simulations.data.batches import LabelMap
 
@@ -24,10 +23,9 @@ def label_map(config: RunConfig, seeds: tuple[int, ...], model: nn.Module) -> La
     model : Module
         Dynamic flips ask it, as it is when labels are flipped: in evaluation mode, which stays on.
     """
-    attack = build_attack(config, seed=one_seed(seeds))
-    if attack is None or not poisons_data(attack):
+    poison = config.build_attack(seed=one_seed(seeds))
+    if not poisons_data(poison):
         return None
-    poison: LabelPoison = attack
 
     def scores(inputs: torch.Tensor) -> torch.Tensor:
         model.eval()

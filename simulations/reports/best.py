@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Sequence
 
-from simulations.experiments.experiment import Label
 from simulations.experiments.metrics import Metric
-from simulations.experiments.sections import COLUMNS, ROWS, TableSection
-from simulations.reports.summary import Over, Place, Summary, fixed
+from simulations.experiments.sections import COLUMNS, ROWS, Label, Over, TableSection
+from simulations.reports.summary import Place, Summary, fixed
 from simulations.reports.sweeps import Sweep
 
 Numbers = Sequence[tuple[Place, Summary | None]]

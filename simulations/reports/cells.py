@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulations.config.catalog import NO_ATTACK
-from simulations.experiments.experiment import Label
 from simulations.experiments.metrics import TOTALS as RUN_METRICS
 from simulations.experiments.metrics import Metric
+from simulations.experiments.sections import Label
 
 Labels = Mapping[str, Label]
 Array = NDArray[np.float64]

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simulations.experiments.experiment import Choice, Label
+from simulations.experiments.experiment import Choice
+from simulations.experiments.sections import Label
 from simulations.reports.cells import Cell, Labels
 from simulations.reports.sweeps import SEED, Sweep
 from simulations.reports.wording import axis_name, count, duration, label_text, listing, told_all

@@ -6,10 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simulations.experiments.experiment import Label
 from simulations.experiments.metrics import Metric
-from simulations.experiments.sections import PaperNumber, TableSection
-from simulations.reports.summary import Over, Place, labels_over
+from simulations.experiments.sections import Label, Over, PaperNumber, TableSection
+from simulations.reports.summary import Place, labels_over
 from simulations.reports.sweeps import Sweep
 
 Printed = tuple[float, float | None]
@@ -42,7 +41,7 @@ class PaperNumbers:
         # Where a table has both over one axis, a number must say which it is.
         self._meant = {section.worst_case: Over.WORST} if section.worst_case != section.average else {}
         self._meant |= {section.average: Over.MEAN} if section.worst_case != section.average else {}
-        used = [number for number in numbers if number.metric in (None, metric.name)]
+        used = [number for number in numbers if number.metric in (None, metric)]
         self._numbers = [number for number in used if self._removed_axes_agree(number.where)]
 
     def find(self, place: Place) -> Printed | None:

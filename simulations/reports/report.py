@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from simulations.experiments.sections import read_report_sections
 from simulations.reports.facts import Facts, make_facts
 from simulations.reports.figures.pictures import Picture, draw_figures
 from simulations.reports.sweeps import Sweep
@@ -69,9 +68,13 @@ Links = Sequence[tuple[str, "Report"]]  # reports with the paths of their folder
 
 def make_report(sweep: Sweep) -> Report:
     """Compute and draw all that a report tells."""
-    sections = read_report_sections(sweep.sections)
-    tables = [make_table(sweep, section, sections.paper_numbers) for section in sections.tables] if sweep.cells else []
-    figures = list(draw_figures(sweep, sections.figures)) if sweep.cells else []
+    sections = sweep.full.sections
+    tables = [
+        make_table(sweep, section, metric, sections.paper_numbers)
+        for section in (sections.table if sweep.cells else ())
+        for metric in section.metric
+    ]
+    figures = list(draw_figures(sweep, sections.figure)) if sweep.cells else []
     return Report(
         name=sweep.name,
         title=sweep.full.title or sweep.name,

@@ -5,25 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from simulations.experiments.experiment import Label
 from simulations.experiments.metrics import Metric
+from simulations.experiments.sections import Label, Over
 from simulations.reports.cells import value_of
 from simulations.reports.sweeps import Sweep
-
-
-class Over(StrEnum):
-    """What a place shows that has no label on an axis; the values are the words of ``[[paper-numbers]]``."""
-
-    WORST = "worst-case"
-    MEAN = "average"
-
-    @property
-    def heading(self) -> str:
-        """For readers."""
-        return self.value.replace("-", " ").capitalize()
-
 
 Place = Mapping[str, Label | Over]
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from flwr_robust.record.fates import ReportError
-from simulations.experiments.experiment import Choice, Experiment, ExperimentError, Label
+from simulations.experiments.experiment import Choice, Experiment, ExperimentError
 from simulations.experiments.file import read_experiment
-from simulations.experiments.sections import listed
+from simulations.experiments.sections import Label
 from simulations.reports.cells import Cell, Labels, read_cell
 from simulations.sweep.folder import CELLS, EXPERIMENT
+from simulations.validation import listed
 
 SEED = "seed"
 
@@ -30,8 +31,6 @@ class Sweep:
     ----------
     name : str
         The folder's.
-    sections : mapping
-        ``table``, ``figure`` and ``paper-numbers`` of the experiment file.
     full, experiment : Experiment
         The experiment as the paper has it, and the version that ran.
     cells, failed : tuple of Cell
@@ -43,7 +42,6 @@ class Sweep:
     """
 
     name: str
-    sections: Mapping[str, Any]
     full: Experiment
     experiment: Experiment
     cells: tuple[Cell, ...]
@@ -191,7 +189,6 @@ def read_sweep(folder: Path) -> Sweep:
     last = {frozenset(cell.labels.items()): cell for cell in asked}.values()
     return Sweep(
         name=folder.resolve().name,
-        sections={key: raw[key] for key in ("table", "figure", "paper-numbers") if key in raw},
         full=full,
         experiment=experiment,
         cells=tuple(cell for cell in last if cell.done),

@@ -6,12 +6,11 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from simulations.experiments.experiment import Label
-from simulations.experiments.metrics import Metric, total
-from simulations.experiments.sections import PaperNumber, TableSection
+from simulations.experiments.metrics import Metric
+from simulations.experiments.sections import Label, Over, PaperNumber, TableSection
 from simulations.reports.best import block_of, find_best
 from simulations.reports.paper import PaperNumbers, Printed
-from simulations.reports.summary import Over, Place, Summary, fixed, summarise
+from simulations.reports.summary import Place, Summary, fixed, summarise
 from simulations.reports.sweeps import Sweep
 
 NOTHING = "–"  # noqa: RUF001
@@ -92,15 +91,14 @@ class Table:
         return self.section.title or (f"{over[0]} of {heading[0].lower()}{heading[1:]}" if over else heading)
 
 
-def make_table(sweep: Sweep, section: TableSection, paper_numbers: Sequence[PaperNumber] = ()) -> Table:
+def make_table(sweep: Sweep, section: TableSection, metric: Metric, paper_numbers: Sequence[PaperNumber] = ()) -> Table:
     """Fill a table with a sweep's numbers.
 
     Axes that the section does not name get rows of their own; those of a single label are neither down nor across.
     """
-    metric = total(section.metric)
     named = (*section.rows, *section.columns)
     hidden: dict[str, Label | Over] = {axis: labels[0] for axis, labels in sweep.axes.items() if len(labels) == 1}
-    hidden |= {axis: kind for axis, kind in _over(section) if axis in sweep.axes and axis not in named}
+    hidden |= {axis: kind for axis, kind in reversed(section.over) if axis in sweep.axes and axis not in named}
     unnamed = [axis for axis in sweep.axes if axis not in named]
     row_axes = tuple(axis for axis in (*unnamed, *section.rows) if axis in sweep.axes and axis not in hidden)
     column_axes = tuple(axis for axis in section.columns if axis in sweep.axes and axis not in hidden)
@@ -118,15 +116,10 @@ def make_table(sweep: Sweep, section: TableSection, paper_numbers: Sequence[Pape
     return Table(section, metric, row_axes, column_axes, rows, columns, filled, hidden, starts)
 
 
-def _over(section: TableSection) -> list[tuple[str, Over]]:
-    given = ((section.average, Over.MEAN), (section.worst_case, Over.WORST))
-    return [(axis, kind) for axis, kind in given if axis is not None]
-
-
 def _places(sweep: Sweep, section: TableSection, axes: tuple[str, ...]) -> tuple[Place, ...]:
     """All combinations of labels for which there are cells; worst case and average after the labels of their axis."""
     labels: dict[str, list[Label | Over]] = {axis: [*sweep.axes[axis]] for axis in axes}
-    for axis, kind in reversed(_over(section)):
+    for axis, kind in section.over:
         if axis in labels:
             labels[axis].append(kind)
     product = (dict(zip(labels, combination, strict=True)) for combination in itertools.product(*labels.values()))

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from simulations.experiments.experiment import Label
+from simulations.experiments.sections import Label, Over
 from simulations.reports.best import compared_axes
-from simulations.reports.summary import Over, Place, fixed, labels_over
+from simulations.reports.summary import Place, fixed, labels_over
 from simulations.reports.sweeps import Sweep
 from simulations.reports.table import NOTHING, Entry, Table
 from simulations.reports.wording import axis_name, label_text, listing, plain, told, told_all

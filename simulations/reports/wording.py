@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from simulations.experiments.experiment import Label
-from simulations.reports.summary import Over
+from simulations.experiments.sections import Label, Over
 
 SYMBOLS = {
     "alpha": "α",  # noqa: RUF001

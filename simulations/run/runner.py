@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import replace
 from logging import ERROR, INFO
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from flwr.serverapp import Grid
 
 from clients import Adversary
 from flwr_robust import RobustStrategy
-from simulations.config.components import build_attack, least_nodes, poisons_data, seen_share
+from simulations.config.components import poisons_data
 from simulations.config.run_config import ConfigurationError, RunConfig
-from simulations.experiments.experiment import load_experiment
+from simulations.experiments.file import load_experiment
 from simulations.node.models import initial_model
 from simulations.node.node import run_partitions
 from simulations.run.evaluation import Evaluation
@@ -37,7 +36,7 @@ def needed_nodes(config: RunConfig) -> int:
     if config.num_nodes:
         return config.num_nodes
     experiment = (load_experiment(config.experiment).num_supernodes or 1) if config.experiment else 1
-    return max(least_nodes(config), experiment)
+    return max(config.least_nodes(), experiment)
 
 
 def wait_for_nodes(grid: Grid, needed: int, timeout: float = NODES_TIMEOUT) -> list[int]:
@@ -129,7 +128,7 @@ def run(grid: Grid, config: RunConfig, partition_of: dict[int, int]) -> Path:
     """
     num_nodes = config.participants(len(partition_of))
     partition_of = {node: partition for node, partition in partition_of.items() if partition < num_nodes}
-    counted = replace(config, num_nodes=num_nodes)
+    counted = config.replace(num_nodes=num_nodes)
     recorder = RunRecorder(config, num_nodes, partition_of)
     order: dict[str, Any] = {**counted.to_run_config(), "run-token": uuid.uuid4().hex}
     try:
@@ -154,12 +153,12 @@ def run(grid: Grid, config: RunConfig, partition_of: dict[int, int]) -> Path:
 def _attacked(grid: Grid, config: RunConfig, partition_of: dict[int, int], strategy: RobustStrategy) -> Grid:
     """Put the adversary between strategy and nodes, and both sides of it in order."""
     ordered = OrderedGrid(grid, partition_of)
-    attack = build_attack(config)
+    attack = config.build_attack()
     if attack is None or poisons_data(attack):
         return ordered
     first_malicious = len(partition_of) - config.num_malicious
     malicious = [node for node in ordered.get_node_ids() if partition_of[node] >= first_malicious]
     adversary = Adversary(
-        ordered, attack, malicious=malicious, strategy=strategy, seed=config.seed, sees=seen_share(config)
+        ordered, attack, malicious=malicious, strategy=strategy, seed=config.seed, sees=config.seen_share()
     )
     return OrderedGrid(adversary, partition_of)

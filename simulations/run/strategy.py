@@ -18,7 +18,6 @@ from flwr_robust.geometry import Geometry
 from flwr_robust.report import RoundReport
 from flwr_robust.updates import ReplyUpdates
 from simulations.config.catalog import FAULTS, measures_in
-from simulations.config.components import build_rule
 from simulations.config.run_config import RunConfig
 from simulations.config.schedules import parse_schedule
 from simulations.run.recorder import RunRecorder
@@ -47,10 +46,10 @@ class RecordedStrategy(RobustStrategy):
     def __init__(self, config: RunConfig, recorder: RunRecorder, partition_of: Mapping[int, int]) -> None:
         num_nodes = len(partition_of)
         super().__init__(
-            build_rule(config, num_nodes),
+            config.build_rule(num_nodes),
             fraction_train=config.fraction_train,
             fraction_evaluate=0.0,
-            min_train_nodes=config.asked(num_nodes),
+            min_train_nodes=config.selected(num_nodes),
             min_available_nodes=num_nodes,
             server_learning_rate=config.server_learning_rate,
             server_momentum=config.server_momentum,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simulations.config.components import least_nodes
-from simulations.config.run_config import ConfigurationError, RunConfig, typed_values
-from simulations.experiments.experiment import Choice, Experiment, ExperimentError, Label
+from simulations.config.run_config import ConfigurationError, RunConfig
+from simulations.experiments.experiment import Choice, Experiment, ExperimentError
+from simulations.experiments.sections import Label
 from simulations.wording import unknown
 
 
@@ -33,7 +33,7 @@ class Cell:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that can change the results."""
+        """The run's identity; cells of different labels may be the same run."""
         return self.config.fingerprint(num_nodes=self.num_nodes)
 
     @property
@@ -95,19 +95,21 @@ def select(cells: Sequence[Cell], only: Iterable[str]) -> list[Cell]:
         if not equals:
             raise ExperimentError(f"--only {word!r} must have the form axis=label; axes: {', '.join(labels)}.")
         if axis not in labels:
-            raise ExperimentError(unknown("--only names the unknown axis", labels, axis))
+            raise ExperimentError(unknown(f"--only {word!r}: the axis {axis!r}", axis, labels))
         if label not in labels[axis]:
-            raise ExperimentError(unknown(f"--only {axis} names the unknown value", labels[axis], label))
+            raise ExperimentError(unknown(f"--only {word!r}: the value {label!r} of {axis}", label, labels[axis]))
         wanted.setdefault(axis, set()).add(label)
     return [cell for cell in cells if all(str(cell.labels[axis]) in allowed for axis, allowed in wanted.items())]
 
 
 def _check_keys(experiment: Experiment, place: str) -> None:
-    """Check keys and types of each table by itself, so that a mistake is told once and where it is."""
-    _, problems = typed_values(experiment.parameters, f"{place} [parameters]")
-    for axis, choices in experiment.axes.items():
-        for choice in choices:
-            problems += typed_values(choice.parameters, f"{place} [grid] {axis} = {choice.label!r}")[1]
+    """Check each table by itself, so that a mistake is named once and where it is."""
+    tables = {"[parameters]": experiment.parameters} | {
+        f"[grid] {axis} = {choice.label!r}": choice.parameters
+        for axis, choices in experiment.axes.items()
+        for choice in choices
+    }
+    problems = [f"{place} {name}: {text}" for name, table in tables.items() for text in RunConfig.valid_part(table)[1]]
     if problems:
         raise ExperimentError("\n".join(problems))
 
@@ -128,7 +130,7 @@ def _merged(experiment: Experiment, choices: Mapping[str, Choice]) -> dict[str, 
 
 
 def _cell(labels: dict[str, Label], config: RunConfig, num_supernodes: int) -> Cell:
-    needed = config.num_nodes or least_nodes(config)
+    needed = config.num_nodes or config.least_nodes()
     if needed > num_supernodes:
         asked = f"num-malicious={config.num_malicious} and defense={config.defense!r}"
         raise ConfigurationError(

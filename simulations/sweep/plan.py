@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from simulations.experiments.experiment import Experiment, ExperimentError, load_experiment
+from simulations.experiments.experiment import Experiment, ExperimentError
+from simulations.experiments.file import load_experiment
 from simulations.sweep.cells import Cell, build_cells, select
 from simulations.sweep.folder import CELLS
 from simulations.sweep.store import read_records

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 
@@ -45,5 +44,5 @@ class LocalGrid(FakeGrid):
 def run_locally(config: RunConfig, out_dir, grid: LocalGrid | int) -> RunResult:
     """Do a run with a grid, or a number of nodes, and return its results."""
     grid = LocalGrid(grid) if isinstance(grid, int) else grid
-    path = run(grid, replace(config, out_dir=str(out_dir)), learn_partitions(grid, grid.get_node_ids()))
+    path = run(grid, config.replace(out_dir=str(out_dir)), learn_partitions(grid, grid.get_node_ids()))
     return read_result(path)

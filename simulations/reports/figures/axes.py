@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from simulations.experiments.experiment import Label
-from simulations.experiments.sections import HEATMAP, FigureSection
-from simulations.reports.summary import Over, Place, fixed
+from simulations.experiments.sections import FigureSection, HeatmapSection, Label, Over
+from simulations.reports.summary import Place, fixed
 from simulations.reports.sweeps import Sweep
 
 JOINED = " + "  # between the parts of a chain's label
@@ -27,12 +26,12 @@ class Axes:
 def axes_of(sweep: Sweep, section: FigureSection) -> Axes:
     """Sort a sweep's axes; those that the section does not name get panels."""
     varied = {axis for axis, labels in sweep.axes.items() if len(labels) > 1}
-    given = ((section.average, Over.MEAN), (section.worst_case, Over.WORST))
-    over = {axis: kind for axis, kind in given if axis in sweep.axes}
-    lines = tuple(axis for axis in section.lines if axis in varied)
+    over = {axis: kind for axis, kind in reversed(section.over) if axis in sweep.axes}
+    blocks = (section.y, section.best) if isinstance(section, HeatmapSection) else ()
+    given = () if isinstance(section, HeatmapSection) else section.lines
+    lines = tuple(axis for axis in given if axis in varied)
     panels = tuple(axis for axis in section.panels if axis in varied)
-    down = section.y if section.kind == HEATMAP else ()
-    taken = {*lines, *panels, *over, section.x, section.best, *down}
+    taken = {*lines, *panels, *over, section.x, *blocks}
     return Axes(lines, panels + tuple(axis for axis in sweep.axes if axis in varied - taken), over)
 
 

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.experiments import metrics
-from simulations.experiments.experiment import Label
 from simulations.experiments.metrics import Metric
-from simulations.experiments.sections import FigureSection
+from simulations.experiments.sections import HeatmapSection, Label
 from simulations.reports.figures.axes import axes_of, combinations
 from simulations.reports.figures.layout import NARROW, WIDE, arrange, new_figure
 from simulations.reports.figures.looks import PALETTE, tint
@@ -51,7 +49,7 @@ class Blocks:
 class Heatmap:
     """What a heatmap shows."""
 
-    section: FigureSection
+    section: HeatmapSection
     metric: Metric
     x: tuple[Label, ...]
     y: tuple[Label, ...]
@@ -61,12 +59,11 @@ class Heatmap:
     seeds: int
 
 
-def make_heatmap(whole: Sweep, section: FigureSection) -> Heatmap:
+def make_heatmap(whole: Sweep, section: HeatmapSection) -> Heatmap:
     """Compute what a heatmap shows."""
     sweep = whole.limited(section.where)
     axes = axes_of(sweep, section)
-    metric = metrics.total(section.value)
-    (down,) = section.y
+    metric, down = section.value, section.y
     panels, seeds = [], 0
     for labels in combinations(sweep, axes.panels):
         rows = []
@@ -83,7 +80,7 @@ def make_heatmap(whole: Sweep, section: FigureSection) -> Heatmap:
     return Heatmap(section, metric, sweep.axes[section.x], sweep.axes[down], rules, tuple(panels), axes.panels, seeds)
 
 
-def _block(sweep: Sweep, place: Place, metric: Metric, section: FigureSection) -> tuple[Block | None, int]:
+def _block(sweep: Sweep, place: Place, metric: Metric, section: HeatmapSection) -> tuple[Block | None, int]:
     """Return a block and the seeds that it is of; what nobody attacks does not compete with what is attacked."""
     best, without = section.best, section.without
     if best is None or best not in sweep.axes:
@@ -119,7 +116,7 @@ def draw_heatmap(shown: Heatmap, *, narrow: bool = False) -> Figure:
         axes.set_title(textwrap.fill(told_all(panel.labels), int(block * len(shown.x) / 0.075)), loc="left")
         axes.tick_params(labelbottom=places.is_lowest(spot), labelleft=spot.column == 0)
     figure.supxlabel(axis_name(shown.section.x), fontsize=9)
-    figure.supylabel(axis_name(shown.section.y[0]), fontsize=9)
+    figure.supylabel(axis_name(shown.section.y), fontsize=9)
     if not shown.rules:
         bar = figure.colorbar(scale.mappable, ax=cells, shrink=0.9, pad=0.02)
         bar.set_label(shown.metric.heading)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.experiments.experiment import Label
-from simulations.experiments.sections import CURVES
+from simulations.experiments.sections import CURVES, Label
 from simulations.reports.figures.looks import BASELINE, BASELINE_BAR, bar_look, line_look
 from simulations.reports.figures.series import Chart, Panel, Series
 from simulations.reports.wording import label_text

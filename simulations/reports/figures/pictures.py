@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simulations.experiments.sections import BARS, CURVES, HEATMAP, FigureSection, listed
+from simulations.experiments.sections import BARS, CURVES, CurvesSection, FigureSection, HeatmapSection
 from simulations.reports.figures.charts import draw_chart
 from simulations.reports.figures.heatmap import Heatmap, draw_heatmap, make_heatmap
 from simulations.reports.figures.layout import png, style
@@ -50,7 +50,7 @@ def draw_figures(sweep: Sweep, sections: tuple[FigureSection, ...]) -> Iterator[
 
 
 def _draw(sweep: Sweep, section: FigureSection, name: str) -> Picture | None:
-    if section.kind == HEATMAP:
+    if isinstance(section, HeatmapSection):
         blocks = make_heatmap(sweep, section)
         if not blocks.panels:
             return None
@@ -70,13 +70,12 @@ def _png(draw: Callable[..., Figure], shown: object, **options: bool) -> bytes:
 
 def _impossible(sweep: Sweep, section: FigureSection) -> str:
     """Say why a sweep has not what a figure needs; empty if it has."""
-    needed = [section.x] if section.kind != CURVES else []
-    needed += section.y if section.kind == HEATMAP else []
+    needed = [] if isinstance(section, CurvesSection) else [section.x]
+    needed += [section.y] if isinstance(section, HeatmapSection) else []
     gone = [axis for axis in needed if axis not in sweep.axes]
     if gone:
         return f"here {gone[0]} is not varied"
-    for axis, wanted in section.where.items():
-        labels = listed(wanted)
+    for axis, labels in section.where.items():
         if axis in sweep.axes and not set(labels) & set(sweep.axes[axis]):
             return f"no cell has {axis} = {', '.join(map(str, labels))}"
     return ""
@@ -95,7 +94,7 @@ def _named(shown: Chart) -> str:
 
 
 def _heatmap_title(shown: Heatmap) -> str:
-    by = f"{axis_name(shown.section.y[0]).lower()} and {axis_name(shown.section.x).lower()}"
+    by = f"{axis_name(shown.section.y).lower()} and {axis_name(shown.section.x).lower()}"
     return _titled(shown.section, f"{shown.metric.title} by {by}")
 
 
@@ -105,10 +104,7 @@ def _titled(section: FigureSection, title: str) -> str:
 
 
 def _over(section: FigureSection) -> str:
-    for axis, what in ((section.worst_case, "Worst case"), (section.average, "Average")):
-        if axis:
-            return f"{what} over {axis_name(axis).lower()}"
-    return ""
+    return next((f"{kind.heading} over {axis_name(axis).lower()}" for axis, kind in section.over), "")
 
 
 def _chart_caption(shown: Chart) -> str:
@@ -135,7 +131,7 @@ def _heatmap_caption(shown: Heatmap) -> str:
 def _common(section: FigureSection, panel_axes: tuple[str, ...]) -> list[str]:
     found = []
     if section.where:
-        wanted = [told(axis, label) for axis, labels in section.where.items() for label in listed(labels)]
+        wanted = [told(axis, label) for axis, labels in section.where.items() for label in labels]
         found.append(f"Only {listing(wanted)}.")
     if section.title and _over(section):
         found.append(f"{_over(section)}.")

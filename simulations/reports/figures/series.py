@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.experiments import metrics
-from simulations.experiments.experiment import Label
 from simulations.experiments.metrics import Metric
-from simulations.experiments.sections import CURVES, FigureSection
+from simulations.experiments.sections import CURVES, ChartSection, CurvesSection, Label
 from simulations.reports.cells import series_of
 from simulations.reports.figures.axes import Axes, axes_of, combinations, looks
 from simulations.reports.summary import Place, fixed, summarise
@@ -77,7 +75,7 @@ class Chart:
 
     Attributes
     ----------
-    section : FigureSection
+    section : CurvesSection | ChartSection
         What it was made of.
     metrics : tuple of Metric
         What goes up.
@@ -91,7 +89,7 @@ class Chart:
         Over how many rounds each point is the mean.
     """
 
-    section: FigureSection
+    section: CurvesSection | ChartSection
     metrics: tuple[Metric, ...]
     x_labels: tuple[Label, ...]
     panels: tuple[Panel, ...]
@@ -115,20 +113,19 @@ class Chart:
         return max((series.seeds for series in self.series), default=0)
 
 
-def make_chart(whole: Sweep, section: FigureSection) -> Chart:
+def make_chart(whole: Sweep, section: CurvesSection | ChartSection) -> Chart:
     """Compute what a figure of curves, lines or bars shows.
 
     Parameters
     ----------
     whole : Sweep
         All cells; the section may limit them.
-    section : FigureSection
+    section : CurvesSection | ChartSection
         Of one of these kinds.
     """
     sweep = whole.limited(section.where)
     axes = axes_of(sweep, section)
-    find = metrics.by_round if section.kind == CURVES else metrics.total
-    shown = tuple(find(name) for name in section.y)
+    shown = section.y
     window = _window(sweep, shown) if section.kind == CURVES else 1
     panels = tuple(
         Panel(labels, tuple(_series(sweep, section, axes, labels, shown, window)))
@@ -139,7 +136,12 @@ def make_chart(whole: Sweep, section: FigureSection) -> Chart:
 
 
 def _series(
-    sweep: Sweep, section: FigureSection, axes: Axes, labels: Place, shown: tuple[Metric, ...], window: int
+    sweep: Sweep,
+    section: CurvesSection | ChartSection,
+    axes: Axes,
+    labels: Place,
+    shown: tuple[Metric, ...],
+    window: int,
 ) -> Iterator[Series]:
     """Yield the series of a panel, those without any number left out."""
     chosen, order = looks(sweep, axes.lines), list(combinations(sweep, axes.lines))
@@ -182,7 +184,9 @@ def _window(sweep: Sweep, shown: Iterable[Metric]) -> int:
     return math.ceil(longest / SMOOTH_POINTS)
 
 
-def _by_label(sweep: Sweep, place: Place, metric: Metric, section: FigureSection) -> tuple[Array, Array, Array, int]:
+def _by_label(
+    sweep: Sweep, place: Place, metric: Metric, section: CurvesSection | ChartSection
+) -> tuple[Array, Array, Array, int]:
     """Numbers by label of the axis that goes to the right."""
     labels = sweep.axes[section.x]
     found = [summarise(sweep, {**place, section.x: label}, metric, section.without) for label in labels]

@@ -1,27 +1,27 @@
 """Run configurations: defaults, experiments, and every mistake's message."""
 
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from flwr.common.config import get_fused_config_from_dir, parse_config_args
 
-from simulations.config.components import build_attack, build_rule, poisons_data, tolerated
-from simulations.config.run_config import ConfigurationError, RunConfig, defaults
-from simulations.experiments import experiment as experiments
-from simulations.experiments.experiment import experiment_names, load_experiment
+from simulations.config.components import poisons_data
+from simulations.config.run_config import NOT_GIVEN, ConfigurationError, RunConfig, defaults
+from simulations.experiments import file as experiments
+from simulations.experiments.file import experiment_names, load_experiment
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_defaults_are_those_of_the_flower_app():
+def test_the_flower_app_has_every_key_and_gives_none():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["tool"]["flwr"]["app"]["config"] == defaults()
+    assert project["tool"]["flwr"]["app"]["config"] == dict.fromkeys(defaults(), NOT_GIVEN)
 
 
 def test_defaults_are_valid_and_complete():
     assert RunConfig.from_run_config({}) == RunConfig() == RunConfig.from_run_config(defaults())
-    assert len(defaults()) == len(fields(RunConfig))
+    assert len(defaults()) == len(RunConfig.model_fields)
 
 
 def test_values_are_read_under_dashed_keys():
@@ -44,7 +44,7 @@ def test_values_are_read_under_dashed_keys():
         ({"model": "cnn"}, ["model='cnn'", "auto, softmax, mlp-small, mlp, cnn-mnist"]),
         ({"model": "cnn-mnist"}, ["'cnn-mnist'", "1x28x28", "digits has 1x8x8", "auto, softmax, mlp-small, mlp."]),
         ({"alpha": 0.0}, ["alpha=0.0", "more than 0"]),
-        ({"alpha": float("nan")}, ["alpha=nan", "more than 0"]),
+        ({"alpha": float("nan")}, ["alpha=nan", "a finite number"]),
         ({"num-rounds": 0}, ["num-rounds=0", "at least 1"]),
         ({"num-malicious": -1}, ["num-malicious=-1", "at least 0"]),
         ({"local-steps": 0}, ["local-steps=0", "at least 1"]),
@@ -56,7 +56,7 @@ def test_values_are_read_under_dashed_keys():
         ({"fraction-train": 0.0}, ["fraction-train=0.0", "more than 0"]),
         ({"fraction-train": 1.5}, ["fraction-train=1.5", "at most 1"]),
         ({"learning-rate": 0.0}, ["learning-rate=0.0", "more than 0"]),
-        ({"learning-rate": float("inf")}, ["learning-rate=inf", "more than 0"]),
+        ({"learning-rate": float("inf")}, ["learning-rate=inf", "a finite number"]),
         ({"momentum": 1.0}, ["momentum=1.0", "less than 1"]),
         ({"momentum": -0.5}, ["momentum=-0.5", "at least 0"]),
         ({"reset-momentum": 1}, ["reset-momentum=1", "type int", "true or false"]),
@@ -65,7 +65,7 @@ def test_values_are_read_under_dashed_keys():
         ({"init-scale": 0.0}, ["init-scale=0.0", "more than 0"]),
         ({"normalisation": "own"}, ["normalisation='own'", "auto, half"]),
         ({"augment": "flip"}, ["augment='flip'", "auto, none, crop"]),
-        ({"measure": "xi + kapa"}, ["measure='kapa'", "did you mean 'kappa'", "xi, kappa, clipping"]),
+        ({"measure": "xi + kapa"}, ["measure: 'kapa' is unknown", "did you mean 'kappa'", "xi, kappa, clipping"]),
         ({"partition": "natural"}, ["partition='natural'", "those of digits do not", "femnist, shakespeare"]),
         ({"dataset": "shakespeare", "model": "mlp"}, ["'mlp' takes images", "texts of 80 characters", "auto, lstm."]),
         ({"model": "lstm"}, ["'lstm' takes texts of 80 characters", "digits has 1x8x8"]),
@@ -75,7 +75,7 @@ def test_values_are_read_under_dashed_keys():
         ({"evaluate-every": 0}, ["evaluate-every=0", "at least 1"]),
         ({"lr-schedule": "cosine"}, ["lr-schedule: 'cosine'", '"inverse:50"']),
         ({"server-lr-schedule": "inverse"}, ["server-lr-schedule: 'inverse'", '"inverse:50"']),
-        ({"defense": "mixtailor", "defense-args": "without=mean"}, ["no family 'mean'", "median, krum"]),
+        ({"defense": "mixtailor", "defense-args": "without=mean"}, ["without='mean' is unknown", "median, krum"]),
         ({"attack": "foee"}, ["attack='foee'", "'foe'"]),
         ({"attack": "foe", "attack-args": "tua=1"}, ["attack-args='tua=1'", "tau"]),
         ({"attack": "foe", "attack-args": "tau"}, ["attack-args='tau'", "name=value"]),
@@ -98,10 +98,20 @@ def test_all_mistakes_are_told_at_once():
     assert len(str(caught.value).splitlines()) == 4
 
 
-def test_experiment_replaces_defaults_and_the_user_replaces_both():
-    config = RunConfig.from_run_config(defaults() | {"experiment": "nnm-table-2", "num-rounds": 5})
+def test_experiment_replaces_defaults_and_what_is_given_beside_it_replaces_both():
+    config = RunConfig.from_run_config({"experiment": "nnm-table-2", "num-rounds": 5, "alpha": NOT_GIVEN})
     assert (config.dataset, config.alpha, config.lr_schedule) == ("mnist", 0.1, "inverse:50")
     assert config.num_rounds == 5
+
+
+def test_a_value_that_equals_its_default_is_obeyed_beside_an_experiment():
+    """By Flower's own way from pyproject.toml and ``--run-config`` to what the app is given."""
+    options = ['experiment="nnm-table-2" num-rounds=60 lr-schedule="constant" attack-args="" data-dir=""']
+    config = RunConfig.from_run_config(get_fused_config_from_dir(ROOT, parse_config_args(options)))
+    assert load_experiment("nnm-table-2").parameters["num-rounds"] != 60
+    assert (config.num_rounds, config.lr_schedule, config.attack_args) == (60, "constant", "")
+    assert (config.dataset, config.alpha) == ("mnist", 0.1)
+    assert RunConfig.from_run_config(get_fused_config_from_dir(ROOT, {})) == RunConfig()
 
 
 @pytest.mark.parametrize("name", experiment_names())
@@ -115,14 +125,14 @@ def test_every_experiment_is_valid(name):
 def test_experiment_mistakes_are_told(tmp_path, monkeypatch):
     (tmp_path / "broken.toml").write_text("[parameters]\nnum-rounds = 'x'\nspeed = 1\n")
     monkeypatch.setattr(experiments, "FOLDER", tmp_path)
-    with pytest.raises(ConfigurationError, match=r"experiment broken num-rounds='x'(.|\n)*'speed'"):
+    with pytest.raises(ConfigurationError, match=r"experiment broken: num-rounds='x'(.|\n)*'speed'"):
         RunConfig.from_run_config({"experiment": "broken"})
 
 
 def test_experiment_without_parameters_is_told(tmp_path, monkeypatch):
     (tmp_path / "empty.toml").write_text("title = 'x'\n")
     monkeypatch.setattr(experiments, "FOLDER", tmp_path)
-    with pytest.raises(ValueError, match=r"no \[parameters\] table; add one"):
+    with pytest.raises(ValueError, match=r"\[parameters\] is missing; add it"):
         load_experiment("empty")
 
 
@@ -143,12 +153,12 @@ def test_record_round_trip():
 
 
 def test_defense_tolerates_the_malicious_unless_told_otherwise():
-    assert build_rule(RunConfig(num_malicious=2)).min_rows == 5
-    assert build_rule(RunConfig(num_malicious=2, defense_args="f=4")).min_rows == 9
+    assert RunConfig(num_malicious=2).build_rule().min_rows == 5
+    assert RunConfig(num_malicious=2, defense_args="f=4").build_rule().min_rows == 9
 
 
 def test_mixtailor_does_without_a_family():
-    rule = build_rule(RunConfig(num_malicious=2, defense="mixtailor", defense_args="without=krum"))
+    rule = RunConfig(num_malicious=2, defense="mixtailor", defense_args="without=krum").build_rule()
     assert [member.name for member in rule.pool] == ["median"] * 16 + ["geometric-median"] * 16 + ["bulyan"] * 16
 
 
@@ -160,24 +170,24 @@ def test_defense_tolerates_the_mean_number_of_malicious_nodes_among_those_asked(
     num_nodes, fraction, malicious, asked, f
 ):
     config = RunConfig(num_nodes=num_nodes, fraction_train=fraction, num_malicious=malicious, defense="mda")
-    assert config.asked(num_nodes) == asked
-    assert tolerated(config, num_nodes) == f
-    assert build_rule(config, num_nodes).f == f
+    assert config.selected(num_nodes) == asked
+    assert config.tolerated(num_nodes) == f
+    assert config.build_rule(num_nodes).f == f
 
 
 def test_attack_arguments_left_open_are_the_papers():
-    attack = build_attack(RunConfig(attack="foe"))
+    attack = RunConfig(attack="foe").build_attack()
     assert attack.tau == "optimal"
-    assert build_attack(RunConfig(attack="foe", attack_args="tau=3")).tau == 3
-    assert build_attack(RunConfig(attack="label-flip")).num_classes == 10
+    assert RunConfig(attack="foe", attack_args="tau=3").build_attack().tau == 3
+    assert RunConfig(attack="label-flip").build_attack().num_classes == 10
 
 
 def test_nobody_attacks_without_attack_or_malicious_nodes():
-    assert build_attack(RunConfig(attack="none")) is None
-    assert build_attack(RunConfig(num_malicious=0)) is None
+    assert RunConfig(attack="none").build_attack() is None
+    assert RunConfig(num_malicious=0).build_attack() is None
 
 
 def test_label_flip_is_an_attack_on_data():
-    assert poisons_data(build_attack(RunConfig(attack="label-flip")))
-    assert not poisons_data(build_attack(RunConfig(attack="sign-flip")))
+    assert poisons_data(RunConfig(attack="label-flip").build_attack())
+    assert not poisons_data(RunConfig(attack="sign-flip").build_attack())
     assert not poisons_data(None)

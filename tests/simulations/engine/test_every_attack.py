@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -31,8 +30,8 @@ def results(tmp_path_factory):
         partition="iid", num_malicious=MALICIOUS, num_rounds=ROUNDS, evaluate_every=ROUNDS, model="softmax"
     )
     cells = {
-        (run, defence): replace(
-            base, attack=attack, attack_args=arguments, defense=defence, out_dir=str(folder / f"{index}-{defence}")
+        (run, defence): base.replace(
+            attack=attack, attack_args=arguments, defense=defence, out_dir=str(folder / f"{index}-{defence}")
         )
         for index, (run, (attack, arguments)) in enumerate(RUNS.items())
         for defence in DEFENCES

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -31,7 +30,7 @@ def results(tmp_path_factory):
         model="softmax",
         out_dir=str(folder),
     )
-    configs = [replace(base, defense=defence, out_dir=str(folder / defence)) for defence in DEFENCES]
+    configs = [base.replace(defense=defence, out_dir=str(folder / defence)) for defence in DEFENCES]
     with Session(configs, NODES, folder / "session.log") as session:
         done = watch(session, DEFENCES, Console(file=io.StringIO()))
     return dict(zip(DEFENCES, done, strict=True))

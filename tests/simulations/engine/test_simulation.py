@@ -3,7 +3,6 @@
 import io
 import json
 import os
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -19,10 +18,10 @@ from tests.simulations.local_grid import run_locally
 
 NODES = 5
 BASE = RunConfig(partition="iid", num_malicious=1, attack="foe", attack_args="tau=10", num_rounds=40, evaluate_every=10)
-BARE = replace(BASE, num_rounds=10, evaluate_every=1, defense="nnm+trimmed-mean", lr_schedule="inverse:4", batch_size=0)
+BARE = BASE.replace(num_rounds=10, evaluate_every=1, defense="nnm+trimmed-mean", lr_schedule="inverse:4", batch_size=0)
 # Among fewer nodes than there are, some are asked, and label noise is drawn.
-DRAWN = replace(
-    BASE, num_nodes=4, fraction_train=0.8, attack="label-flip", attack_args="probability=0.5", defense="mixtailor",
+DRAWN = BASE.replace(
+    num_nodes=4, fraction_train=0.8, attack="label-flip", attack_args="probability=0.5", defense="mixtailor",
     num_rounds=4, evaluate_every=1, local_epochs=1, batch_size=100, measure="xi+kappa",
 )  # fmt: skip
 
@@ -31,17 +30,17 @@ DRAWN = replace(
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("session")
     configs = {
-        "undefended": replace(BASE, defense="mean"),
-        "defended": replace(BASE, defense="arc+nnm+trimmed-mean"),
-        "again": replace(BASE, defense="arc+nnm+trimmed-mean", out_dir="again"),
-        "other seed": replace(BASE, defense="arc+nnm+trimmed-mean", seed=2),
-        "searching": replace(BASE, attack_args="", num_rounds=3, evaluate_every=2),
-        "selecting": replace(BASE, defense="multi-krum", num_rounds=3),
-        "label-flip": replace(BASE, attack="label-flip", attack_args="", defense="median", num_rounds=2),
+        "undefended": BASE.replace(defense="mean"),
+        "defended": BASE.replace(defense="arc+nnm+trimmed-mean"),
+        "again": BASE.replace(defense="arc+nnm+trimmed-mean", out_dir="again"),
+        "other seed": BASE.replace(defense="arc+nnm+trimmed-mean", seed=2),
+        "searching": BASE.replace(attack_args="", num_rounds=3, evaluate_every=2),
+        "selecting": BASE.replace(defense="multi-krum", num_rounds=3),
+        "label-flip": BASE.replace(attack="label-flip", attack_args="", defense="median", num_rounds=2),
         "bare": BARE,
         "drawn": DRAWN,
     }
-    configs = {name: replace(config, out_dir=str(folder / config.out_dir)) for name, config in configs.items()}
+    configs = {name: config.replace(out_dir=str(folder / config.out_dir)) for name, config in configs.items()}
     with Session(list(configs.values()), NODES, folder / "session.log") as session:
         console = Console(file=io.StringIO())
         done = watch(session, list(configs), console)
@@ -114,7 +113,7 @@ def test_label_flip_reaches_the_nodes(results):
 
 
 def test_a_session_that_fails_shows_its_log(tmp_path):
-    unreadable = replace(BASE, out_dir=str(tmp_path), dataset="mnist", data_dir=str(tmp_path / "nowhere"))
+    unreadable = BASE.replace(out_dir=str(tmp_path), dataset="mnist", data_dir=str(tmp_path / "nowhere"))
     with (
         pytest.raises(SessionError, match=r"nowhere/mnist/train.parquet does not exist"),
         Session([unreadable], NODES, tmp_path / "session.log") as session,
@@ -123,7 +122,7 @@ def test_a_session_that_fails_shows_its_log(tmp_path):
 
 
 def test_a_session_that_is_left_early_leaves_no_process(tmp_path):
-    with Session([replace(BASE, out_dir=str(tmp_path))], NODES, tmp_path / "session.log") as session:
+    with Session([BASE.replace(out_dir=str(tmp_path))], NODES, tmp_path / "session.log") as session:
         group = session._process.pid
         os.killpg(group, 0)
     with pytest.raises(ProcessLookupError):
@@ -133,7 +132,7 @@ def test_a_session_that_is_left_early_leaves_no_process(tmp_path):
 
 
 def test_results_of_an_earlier_run_are_not_taken_for_progress(tmp_path):
-    config = replace(BASE, out_dir=str(tmp_path))
+    config = BASE.replace(out_dir=str(tmp_path))
     session = Session([config], NODES, tmp_path / "session.log")
     session.result_paths[0].write_text(json.dumps({"type": "end", "final_accuracy": 1.0}) + "\n")
     with session:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from simulations.experiments import experiment as experiments
-from simulations.experiments.experiment import ExperimentError, experiment_names, load_experiment
+from simulations.experiments import file as experiments
+from simulations.experiments.experiment import ExperimentError
+from simulations.experiments.file import experiment_names, load_experiment
 from simulations.sweep.cells import build_cells, select
 from simulations.sweep.plan import Options, make_plan, parse_seeds
 
@@ -120,40 +121,67 @@ def test_lite_keeps_excludes_that_name_what_it_no_longer_has(load):
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("speed = 1" + TINY, ["unknown key 'speed'"]),
+        ("speed = 1" + TINY, ["the key 'speed' is unknown; allowed: "]),
         ("title = 3" + TINY, ["title=3", "text in quotes"]),
-        ("[federation]\nnum-supernodes = 5", ["no [parameters] table; add one"]),
+        ("[federation]\nnum-supernodes = 5", ["[parameters] is missing; add it"]),
         ("[federation]\nnum-supernodes = 0\n[parameters]", ["num-supernodes=0", "at least 1"]),
-        ("[federation]\nnodes = 3\n[parameters]", ["[federation]", "'nodes'", "num-supernodes"]),
+        (
+            "[federation]\nnodes = 3\n[parameters]",
+            ["[federation]: the key 'nodes' is unknown; allowed: num-supernodes"],
+        ),
         ("[parameters]\nnum-malicious = 1", ["no number of nodes; add num-supernodes"]),
-        (TINY + "[grid]\nseed = 1", ["[grid] seed must be a list"]),
-        (TINY + "[grid]\nseed = []", ["[grid] seed must be a list with at least one"]),
-        (TINY + "[grid]\nseed = [1, 1]", ["[grid] seed has 1 twice"]),
-        (TINY + "[grid]\nseed = [[1]]", ["[grid] seed: [1] must be"]),
-        (TINY + "[grid]\nattack = [{ attack = 'foe' }]", ["[grid] attack", "no label"]),
-        (TINY + "[grid]\nseeed = [1]", ["[grid] seeed = 1", "unknown key 'seeed'", "did you mean 'seed'"]),
+        (TINY + "[grid]\nseed = 1", ["[grid]: seed=1 is of type int; give a list"]),
+        (TINY + "[grid]\nseed = []", ["[grid]: seed is empty; give at least one value"]),
+        (TINY + "[grid]\nseed = [1, 1]", ["[grid]: seed: 1 is there twice"]),
+        (TINY + "[grid]\nseed = [[1]]", ["[grid] seed: label: [1] must be a text, a number"]),
+        (TINY + "[grid]\nattack = [{ attack = 'foe' }]", ["[grid] attack: label is missing"]),
+        (TINY + "[grid]\nseeed = [1]", ["[grid] seeed = 1: the key 'seeed' is unknown (did you mean 'seed'?)"]),
         (TINY + "[grid]\nseed = [1, 'x']", ["[grid] seed = 'x'", "whole number"]),
-        (TINY + "[grid]\nalpha = [1.0, 0.0]\nseed = [1, 2]", ["alpha=0.0", "more than 0. (alpha = 0.0)"]),
+        (
+            TINY + "[grid]\nalpha = [1.0, 0.0]\nseed = [1, 2]",
+            ["[grid] alpha = 0.0: alpha=0.0 is out of range: give more than 0."],
+        ),
         (TINY + "[grid]\nnum-malicious = [2, 3]", ["num-supernodes=5 is too few", "least 7. (num-malicious = 3)"]),
         (TINY + "[grid]\nnum-nodes = [5, 6]", ["num-supernodes=5 is too few for num-nodes=6"]),
-        (TINY + "experiment = 'nnm-table-2'", ["[parameters] sets experiment"]),
-        (TINY + "[grid]\nout-dir = ['x']", ["[grid] out-dir = 'x' sets out-dir"]),
+        (
+            TINY + "experiment = 'nnm-table-2'",
+            ["[parameters]: experiment is no parameter of an experiment; leave it out"],
+        ),
+        (TINY + "[grid]\nout-dir = ['x']", ["[grid]: out-dir: out-dir is no parameter of an experiment; leave it out"]),
         (TINY + "[exclude]\nseed = 1", ["write [[exclude]]"]),
-        (TINY + "[grid]\nseed = [1]\n[[exclude]]\nseed = 2", ["[[exclude]] seed has the unknown value 2; allowed: 1"]),
-        (TINY + "[grid]\nseed = [1]\n[[exclude]]\nsede = 1", ["[[exclude]]", "axis 'sede' (did you mean 'seed'?)"]),
+        (
+            TINY + "[grid]\nseed = [1]\n[[exclude]]\nseed = 2",
+            ["[[exclude]]: the label 2 of seed is unknown; allowed: 1"],
+        ),
+        (
+            TINY + "[grid]\nseed = [1]\n[[exclude]]\nsede = 1",
+            ["[[exclude]]: the axis 'sede' is unknown (did you mean 'seed'?)"],
+        ),
         (TINY + "[grid]\nseed = [1]\n[[exclude]]\nseed = 1", ["leaves no cell"]),
-        (TINY + "[grid]\nseed = [1]\n[table]\nrows = ['alpha']", ["[table] rows", "unknown axis 'alpha'"]),
-        (TINY + "[grid]\nseed = [1]\n[table]\nworst-case = 'attack'", ["[table] worst-case", "axis 'attack'"]),
-        (TINY + "[[figure]]\nkind = 'pie'", ["unknown kind 'pie'", "curves, heatmap, bars, lines"]),
-        (TINY + "[[figure]]\nkind = 'curves'\npanels = ['alpha']", ["[[figure]] panels", "axis 'alpha'"]),
-        (TINY + "[[figure]]\nkind = 'bars'\nwhere = { alpha = 1 }", ["[[figure]] where", "unknown axis 'alpha'"]),
+        (
+            TINY + "[grid]\nseed = [1]\n[table]\nrows = ['alpha']",
+            ["[table]: rows: the axis 'alpha' is unknown; allowed: seed"],
+        ),
+        (
+            TINY + "[grid]\nseed = [1]\n[table]\nworst-case = 'attack'",
+            ["[table]: worst-case: the axis 'attack' is unknown"],
+        ),
+        (
+            TINY + "[[figure]]\nkind = 'pie'",
+            ["[[figure]]: kind='pie' is unknown; allowed: curves, heatmap, bars, lines"],
+        ),
+        (TINY + "[[figure]]\nkind = 'curves'\npanels = ['alpha']", ["[[figure]] curves: panels: the axis 'alpha'"]),
+        (
+            TINY + "[[figure]]\nkind = 'bars'\nwhere = { alpha = 1 }",
+            ["[[figure]] bars: where: the axis 'alpha' is unknown", "[[figure]] bars: x is missing"],
+        ),
         (
             TINY + "[grid]\nseed = [1]\n[[paper-numbers]]\nwhere = { seed = 2 }\nvalue = 1.0",
-            ["[[paper-numbers]] where seed has the unknown value 2"],
+            ["[[paper-numbers]]: where: the label 2 of seed is unknown; allowed: 1, worst-case, average"],
         ),
-        ("lite = 1" + TINY, ["lite must be a table"]),
-        (TINY + "[lite]\ntitle = 'x'", ["[lite] has the unknown key 'title'"]),
-        (TINY + "[lite.grid]\nseed = 1", ["[lite] [grid] seed must be a list"]),
+        ("lite = 1" + TINY, ["lite=1 is of type int; write [lite]"]),
+        (TINY + "[lite]\ntitle = 'x'", ["[lite]: the key 'title' is unknown; allowed: claim, federation"]),
+        (TINY + "[lite.grid]\nseed = 1", ["[lite] [grid]: seed=1 is of type int; give a list"]),
         ("title =", ["no TOML"]),
     ],
 )
@@ -172,14 +200,17 @@ def test_all_mistakes_of_a_file_are_told_at_once_and_each_once(load):
 
 def test_a_mistake_that_many_cells_share_is_told_once(load):
     with pytest.raises(ExperimentError) as caught:
-        cells_of(load(TINY + "[grid]\nseed = [1, 2, 3]\nalpha = [0.1, -1.0]"))
+        cells_of(load(TINY + "[grid]\nseed = [1, 2, 3]\nmodel = ['mlp', 'lstm']"))
     assert str(caught.value).splitlines() == [
-        "given.toml: alpha=-1.0 is out of range: give more than 0. (alpha = -1.0)"
+        "given.toml: model 'lstm' takes texts of 80 characters, but digits has 1x8x8; "
+        "for digits use one of: auto, softmax, mlp-small, mlp. (model = lstm)"
     ]
 
 
 def test_unknown_experiments_are_refused_with_the_known():
-    with pytest.raises(ExperimentError, match=rf"no experiment 'x'.*{experiment_names()[0]}.*path of a .toml"):
+    with pytest.raises(
+        ExperimentError, match=rf"the experiment 'x' is unknown; allowed: {experiment_names()[0]}.*path of a .toml"
+    ):
         load_experiment("x")
     with pytest.raises(ExperimentError, match=r"nowhere.toml cannot be read"):
         load_experiment("nowhere.toml")
@@ -202,8 +233,8 @@ def test_cells_are_selected_by_axis_and_label(load):
     ("word", "message"),
     [
         ("seed", "'seed' must have the form axis=label; axes: seed, alpha"),
-        ("sead=1", r"unknown axis 'sead' \(did you mean 'seed'\?\)"),
-        ("seed=4", "seed names the unknown value '4'; allowed: 1, 2"),
+        ("sead=1", r"the axis 'sead' is unknown \(did you mean 'seed'\?\)"),
+        ("seed=4", "the value '4' of seed is unknown; allowed: 1, 2"),
     ],
 )
 def test_unknown_selections_are_refused(load, word, message):

@@ -5,7 +5,6 @@ import textwrap
 import numpy as np
 import pytest
 
-from simulations.experiments.sections import read_report_sections
 from simulations.reports.figures.charts import draw_chart
 from simulations.reports.figures.heatmap import draw_heatmap, make_heatmap
 from simulations.reports.figures.pictures import Picture, draw_figures
@@ -18,7 +17,7 @@ ROUNDS = [0, 10, 20]
 def figure_of(folder, toml, result, section, **options):
     """Return a sweep and its only figure's section."""
     sweep = made_sweep(folder, toml + "[[figure]]\n" + textwrap.dedent(section), result, **options)
-    return sweep, read_report_sections(sweep.sections).figures[0]
+    return sweep, sweep.full.sections.figure[0]
 
 
 def chart_of(folder, toml, result, section, *, narrow=False, **options):
@@ -231,7 +230,7 @@ def test_figures_that_cannot_be_drawn_are_told(tmp_path, two_rules):
     attack = []
     """
     sweep = made_sweep(tmp_path, toml + sections, lambda labels: 0.5, lite=True)
-    assert list(draw_figures(sweep, read_report_sections(sweep.sections).figures))[:2] == [
+    assert list(draw_figures(sweep, sweep.full.sections.figure))[:2] == [
         "Figure 1 (curves) is left out: no finished cell has what it shows.",
         "Figure 2 (lines) is left out: here attack is not varied.",
     ]

@@ -101,7 +101,7 @@ def test_paths_are_not_told(tmp_path, two_rules):
             "[parameters]\n[grid]\nrule = [1]",
             "holds no cell that experiment.toml beside it asks for",
         ),
-        ("experiment.toml", "[parameters]\n[table]\nrows = ['alpha']", "rows has the unknown axis 'alpha'"),
+        ("experiment.toml", "[parameters]\n[table]\nrows = ['alpha']", "rows: the axis 'alpha' is unknown"),
     ],
 )
 def test_folders_without_a_report_say_why(tmp_path, two_rules, file, text, told):
@@ -122,29 +122,41 @@ def test_the_format_that_is_described_is_the_one_that_is_read(tmp_path):
     defense = ["Krum", "Median", "baseline"]
     """
     sweep = made_sweep(tmp_path, toml + described, lambda labels: 0.5)
-    read = sections.read_report_sections(sweep.sections)
-    assert [figure.kind for figure in read.figures] == ["curves", "bars", "heatmap"]
-    assert (read.tables[0].block_size, read.tables[0].compare_along) == (3, ("rows",))
+    read = sweep.full.sections
+    assert [figure.kind for figure in read.figure] == ["curves", "bars", "heatmap"]
+    assert (read.table[0].block_size, read.table[0].compare_along) == (3, ("rows",))
     assert read.paper_numbers[0].spread == 1.3
 
 
 @pytest.mark.parametrize(
     ("section", "told"),
     [
-        ("[table]\nrows = ['defense']\nmetric = 'speed'", "[table] metric: 'speed' is no metric of a run; allowed: "),
-        ("[table]\nmetric = 'tpr'", "[table] has neither rows nor columns"),
-        ("[table]\nrows = ['attack']\ncolumns = ['attack']", "'attack' in rows and in columns"),
-        ("[table]\nrows = ['attack']\nblock-size = 0", "block-size=0 must be a whole number"),
-        ("[table]\nrows = ['attack']\nwithout = ['LF']", "without has the unknown label 'LF'"),
-        ("[table]\nrows = ['attack']\nworst-case = ['attack', 'defense']", "must be one axis"),
-        ("[table]\nrows = ['attack']\ncolour = 'red'", "[table] has the unknown key 'colour'"),
-        ("[[figure]]\nkind = 'lines'", "[[figure]] of kind lines needs one axis as x"),
-        ("[[figure]]\nkind = 'curves'\nx = 'attack'", "x='attack' must be 'round' for curves"),
+        ("[table]\nrows = ['defense']\nmetric = 'speed'", "[table]: metric: 'speed' is no metric of a run; allowed: "),
+        ("[table]\nmetric = 'tpr'", "[table]: there are neither rows nor columns"),
+        ("[table]\nrows = ['attack']\ncolumns = ['attack']", "[table]: 'attack' is in rows and in columns"),
+        ("[table]\nrows = ['attack']\nblock-size = 0", "[table]: block-size=0 is out of range: give at least 1"),
+        ("[table]\nrows = ['attack']\nwithout = ['LF']", "[table]: without: the label 'LF' is unknown"),
+        (
+            "[table]\nrows = ['attack']\nworst-case = ['attack', 'defense']",
+            "[table]: worst-case: ['attack', 'defense'] must be one axis",
+        ),
+        (
+            "[table]\nrows = ['attack']\ncolour = 'red'",
+            "[table]: the key 'colour' is unknown (did you mean",
+        ),
+        ("[[figure]]\nkind = 'lines'", "[[figure]] lines: x is missing"),
+        ("[[figure]]\nkind = 'curves'\nx = 'attack'", "[[figure]] curves: x='attack' is not allowed; give 'round'"),
         ("[[figure]]\nkind = 'curves'\ny = 'tpr'", "'tpr' is not known by round"),
-        ("[[figure]]\nkind = 'heatmap'\nx = 'attack'", "heatmap needs one axis as y"),
-        ("[[figure]]\nkind = 'curves'\nwhere = { attack = 'LF' }", "where attack has the unknown value 'LF'"),
-        ("[[paper-numbers]]\nwhere = { attack = 'SF' }\nvalue = 'high'", "value='high' must be a number"),
-        ("paper-numbers = [3]", "paper-numbers=3 must be a table: write [[paper-numbers]]"),
+        ("[[figure]]\nkind = 'heatmap'\nx = 'attack'", "[[figure]] heatmap: y is missing"),
+        (
+            "[[figure]]\nkind = 'curves'\nwhere = { attack = 'LF' }",
+            "[[figure]] curves: where: the label 'LF' of attack is unknown",
+        ),
+        (
+            "[[paper-numbers]]\nwhere = { attack = 'SF' }\nvalue = 'high'",
+            "[[paper-numbers]]: value='high' is of type str; give a number",
+        ),
+        ("paper-numbers = [3]", "paper-numbers=3 is of type int; write [[paper-numbers]]"),
     ],
 )
 def test_mistakes_in_what_is_to_be_reported_are_told_before_anything_runs(two_rules, section, told):

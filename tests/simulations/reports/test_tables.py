@@ -4,7 +4,6 @@ import textwrap
 
 import pytest
 
-from simulations.experiments.sections import read_report_sections
 from simulations.reports import table_text
 from simulations.reports.table import NOTHING, make_table
 from tests.simulations.reports.sweeps import made_sweep
@@ -13,8 +12,8 @@ from tests.simulations.reports.sweeps import made_sweep
 def made_table(folder, toml, result, sections, **options):
     """Return the first table of a sweep."""
     sweep = made_sweep(folder, toml + textwrap.dedent(sections), result, **options)
-    read = read_report_sections(sweep.sections)
-    return make_table(sweep, read.tables[0], read.paper_numbers)
+    read = sweep.full.sections
+    return make_table(sweep, read.table[0], read.table[0].metric[0], read.paper_numbers)
 
 
 def texts(table):
@@ -230,7 +229,7 @@ def test_numbers_of_a_removed_axis_are_those_of_the_data_that_are_left(tmp_path)
 def test_axes_of_a_single_label_are_told_below_the_table(tmp_path):
     toml = REMOVED.replace("data = []", 'data = [{ label = "MNIST", dataset = "mnist" }]')
     sweep = made_sweep(tmp_path, toml, lambda labels: 0.5, lite=True)
-    table = make_table(sweep, read_report_sections(sweep.sections).tables[0])
+    table = make_table(sweep, sweep.full.sections.table[0], sweep.full.sections.table[0].metric[0])
     assert (table.row_axes, table.column_axes) == ((), ("defense",))
     assert "For MNIST." in table_text.table_notes(sweep, table)
 

@@ -3,8 +3,6 @@
 `test_simulation.py` makes the same comparison with a run on Flower's engine.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -27,17 +25,17 @@ BASE = RunConfig(
 
 CASES = {
     "full gradients, NNM and trimmed mean under FOE": BASE,
-    "batches, NNM and Krum under sign flips": replace(
-        BASE, batch_size=20, attack="sign-flip", attack_args="", defense="nnm+krum", lr_schedule="exponential:0.9"
+    "batches, NNM and Krum under sign flips": BASE.replace(
+        batch_size=20, attack="sign-flip", attack_args="", defense="nnm+krum", lr_schedule="exponential:0.9"
     ),
-    "ARC, momentum at the server, ALIE": replace(
-        BASE, defense="arc+nnm+median", attack="alie", attack_args="tau=1.5", server_momentum=0.5, momentum=0.0
+    "ARC, momentum at the server, ALIE": BASE.replace(
+        defense="arc+nnm+median", attack="alie", attack_args="tau=1.5", server_momentum=0.5, momentum=0.0
     ),
-    "the mean under label flips, by class": replace(
-        BASE, defense="mean", attack="label-flip", attack_args="", partition="by-class", model="softmax"
+    "the mean under label flips, by class": BASE.replace(
+        defense="mean", attack="label-flip", attack_args="", partition="by-class", model="softmax"
     ),
-    "honest nodes alone hold data, large weights, half the rate": replace(
-        BASE, data_holders="honest", partition="sorted", init_scale=2.0, server_learning_rate=1.5, normalisation="half"
+    "honest nodes alone hold data, large weights, half the rate": BASE.replace(
+        data_holders="honest", partition="sorted", init_scale=2.0, server_learning_rate=1.5, normalisation="half"
     ),
 }
 

@@ -1,7 +1,5 @@
 """What is measured in a run: LPA's xi and A against softmax regression by hand, and no effect on the run itself."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -40,7 +38,7 @@ def gradients_at_zero(flip):
     [("label-flip", lambda labels: 9 - labels), ("dynamic-label-flip", np.zeros_like)],
 )
 def test_xi_and_a_are_the_largest_distances_to_the_mean_regular_gradient(tmp_path, attack, flip):
-    line = run_locally(replace(BASE, attack=attack), tmp_path, NODES).rounds[0]
+    line = run_locally(BASE.replace(attack=attack), tmp_path, NODES).rounds[0]
     gradients = gradients_at_zero(flip)
     distances = np.linalg.norm(gradients - gradients[: NODES - FLIPPING].mean(axis=0), axis=1)
     assert line["measure/xi"] == pytest.approx(distances[: NODES - FLIPPING].max(), rel=1e-5)
@@ -48,7 +46,7 @@ def test_xi_and_a_are_the_largest_distances_to_the_mean_regular_gradient(tmp_pat
 
 
 def test_what_is_measured_comes_at_its_rounds_alone(tmp_path):
-    config = replace(BASE, num_rounds=5, evaluate_every=2, defense="arc+mean", measure="xi+kappa+clipping")
+    config = BASE.replace(num_rounds=5, evaluate_every=2, defense="arc+mean", measure="xi+kappa+clipping")
     rounds = run_locally(config, tmp_path, NODES).rounds
     assert [line["round"] for line in rounds if "measure/xi" in line] == [0, 2, 4, 5]
     for name in ("kappa", "threshold", "honest-norm"):
@@ -58,7 +56,7 @@ def test_what_is_measured_comes_at_its_rounds_alone(tmp_path):
 
 def test_norms_are_of_the_honest_updates_alone(tmp_path):
     # The attackers send two hundred times the honest mean, backwards.
-    config = replace(BASE, num_rounds=2, attack="foe", attack_args="tau=201", measure="clipping")
+    config = BASE.replace(num_rounds=2, attack="foe", attack_args="tau=201", measure="clipping")
     line = run_locally(config, tmp_path, NODES).rounds[1]
     least, median, largest = (line[f"measure/norm-{name}"] for name in ("least", "median", "largest"))
     assert 0 < least < median < largest < 10 * line["measure/honest-norm"]
@@ -66,7 +64,7 @@ def test_norms_are_of_the_honest_updates_alone(tmp_path):
 
 
 def test_without_poisoned_labels_there_is_no_disturbance(tmp_path):
-    config = replace(BASE, attack="foe", attack_args="tau=2", num_rounds=1)
+    config = BASE.replace(attack="foe", attack_args="tau=2", num_rounds=1)
     line = run_locally(config, tmp_path, NODES).rounds[-1]
     assert line["measure/xi"] > 0
     assert "measure/A" not in line
@@ -75,14 +73,14 @@ def test_without_poisoned_labels_there_is_no_disturbance(tmp_path):
 @pytest.mark.parametrize(
     "config",
     [
-        replace(BASE, attack_args="probability=0.5", defense="mixtailor", num_malicious=1),
-        replace(BASE, attack="dynamic-label-flip", defense="arc+bucketing+centered-clipping", fraction_train=0.8),
-        replace(BASE, attack="foe", attack_args="", defense="nnm+krum", model="mlp"),
+        BASE.replace(attack_args="probability=0.5", defense="mixtailor", num_malicious=1),
+        BASE.replace(attack="dynamic-label-flip", defense="arc+bucketing+centered-clipping", fraction_train=0.8),
+        BASE.replace(attack="foe", attack_args="", defense="nnm+krum", model="mlp"),
     ],
 )
 def test_measuring_changes_nothing_else(tmp_path, config):
     plain, measured = (
-        run_locally(replace(config, num_rounds=6, measure=words), tmp_path / (words or "plain"), 7).rounds
+        run_locally(config.replace(num_rounds=6, measure=words), tmp_path / (words or "plain"), 7).rounds
         for words in ("", "xi+kappa+clipping")
     )
     for one, other in zip(plain, measured, strict=True):
@@ -92,7 +90,7 @@ def test_measuring_changes_nothing_else(tmp_path, config):
 
 
 def test_rounds_without_honest_replies_have_no_deviation(tmp_path):
-    config = replace(BASE, measure="kappa+clipping", fraction_train=0.2, num_rounds=12)
+    config = BASE.replace(measure="kappa+clipping", fraction_train=0.2, num_rounds=12)
     rounds = run_locally(config, tmp_path, NODES).rounds[1:]
     # One node is asked; a malicious one in some rounds.
     assert 0 < sum("measure/kappa" in line for line in rounds) < 12

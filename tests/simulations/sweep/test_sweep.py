@@ -1,8 +1,11 @@
 """Sweeps without Ray: stand-ins for sessions show what is done, done again, given up and shown."""
 
 import io
+import json
 import re
+import shutil
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,11 +15,14 @@ from typer.testing import CliRunner
 from simulations.cli import app
 from simulations.engine.session import OpenSession, Resources
 from simulations.run.recorder import RunRecorder
+from simulations.run.results import RunResult
 from simulations.sweep import lane, run, shares
-from simulations.sweep.plan import Options, make_plan
+from simulations.sweep.plan import Options, make_plan, show_plan
 from simulations.sweep.progress import Estimate, SweepProgress
+from simulations.sweep.record import make_record
 from simulations.sweep.store import CellStore, StoreError, read_records
 
+RECORDED = Path(__file__).resolve().parents[3] / "docs" / "results"
 EXPERIMENT = """
 title = "Three rates"
 [federation]
@@ -219,6 +225,42 @@ def test_changed_parameters_are_done_anew_and_old_results_set_aside(sweep, sessi
     assert old["parameters"]["learning-rate"] == 0.5
 
 
+def rewrite(path, change):
+    """Change the parameters of the lines of a file, as another version would have written them."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        change(record["parameters"])
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_cells_of_a_version_that_did_not_know_a_key_are_done(sweep, sessions):
+    sweep()
+    rewrite(sweep.cells, lambda parameters: [parameters.pop(key) for key in ("fraction-train", "augment")])
+    assert "3 of 3 cells are done already." in sweep().output
+    assert len(sessions.ran) == 3
+
+
+@pytest.mark.parametrize(("key", "value"), [("num-rounds", 3), ("momentum", 0.5), ("a-key-that-went", 1)])
+def test_cells_for_which_something_else_was_chosen_are_not_done(sweep, sessions, key, value):
+    """Be it a key that the experiment sets, one that it leaves alone now, or one that nobody knows any more."""
+    sweep("--only", "rate=low")
+    rewrite(sweep.cells, lambda parameters: parameters.update({key: value}))
+    sweep("--only", "rate=low")
+    assert sessions.ran == [0.1, 0.1]
+
+
+@pytest.mark.parametrize("folder", sorted(RECORDED.glob("*-lite")), ids=lambda folder: folder.name)
+def test_recorded_results_are_done_cells_of_their_experiments(folder, tmp_path):
+    """What docs/results holds was recorded by several versions, some of which lacked keys of today's."""
+    (tmp_path / folder.name).mkdir()
+    shutil.copy(folder / "cells.jsonl", tmp_path / folder.name)
+    plan = make_plan(Options(folder.name.removesuffix("-lite"), lite=True, out=tmp_path))
+    output = io.StringIO()
+    show_plan(plan, Console(file=output, width=200))
+    (cells,) = re.findall(r"(\d+) of \1 cells, (\d+) of them done", output.getvalue())
+    assert cells[0] == cells[1]
+
+
 def test_cells_of_other_seeds_stay(sweep, sessions):
     sweep("--seeds", "4-5", "--only", "rate=low")
     sweep("--seeds", "6", "--only", "rate=low")
@@ -324,9 +366,10 @@ def test_a_failed_run_of_several_cells_is_replaced_as_a_whole(sweep, sessions):
     assert [line["status"] for line in read_records(sweep.cells)] == ["done", "done"]
 
 
-def test_numbers_that_json_does_not_know_are_refused(sweep):
-    (cell, *_) = make_plan(Options(str(sweep.experiment))).cells
-    record = {"cell": cell.fingerprint, "status": "done", "labels": cell.labels, "loss": [float("nan")]}
+def test_numbers_that_json_does_not_know_are_refused(sweep, tmp_path):
+    plan = make_plan(Options(str(sweep.experiment)))
+    cell = plan.cells[0]
+    record = make_record(plan.experiment, cell, RunResult(tmp_path / "none.jsonl")) | {"loss": [float("nan")]}
     with CellStore(sweep.folder, [cell]) as store, pytest.raises(ValueError, match="Out of range float"):
         store.add(record)
     assert read_records(sweep.cells) == []
