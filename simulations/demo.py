@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from simulations.config.catalog import DATASETS
 from simulations.config.run_config import RunConfig
 from simulations.engine.progress import watch
 from simulations.engine.session import Session
-from simulations.reports.plots import plot_accuracy
+from simulations.reports.figures.looks import line_look, new_sheet, tidy
 from simulations.run.results import RunResult
 
 NUM_NODES = 10
@@ -70,14 +71,38 @@ def run_demo(out_dir: Path, rounds: int, console: Console) -> list[RunResult]:
     with Session([case.config for case in chosen], NUM_NODES, log_path) as session:
         results = watch(session, [case.name for case in chosen], console)
     console.print(_table(chosen, results))
-    picture = plot_accuracy(
-        {case.name: result.curve for case, result in zip(chosen, results, strict=True)},
-        out_dir / "demo.png",
-        f"Digits, {NUM_NODES} nodes, {NUM_MALICIOUS} of them malicious",
-        chance=1 / DATASETS["digits"].num_classes,
-    )
+    picture = out_dir / "demo.png"
+    plot_accuracy({case.name: result.curve for case, result in zip(chosen, results, strict=True)}, picture)
     console.print(f"Picture: {picture}", soft_wrap=True)
     return results
+
+
+def plot_accuracy(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:
+    """Draw test accuracy by round.
+
+    Parameters
+    ----------
+    curves : mapping
+        Rounds and accuracies (0 to 1) of each run, by its name.
+    path : Path
+        The picture's file.
+    """
+    figure = new_sheet(7.0, 4.4)
+    axes = figure.add_subplot()
+    tidy(axes)
+    chance = 100 / DATASETS["digits"].num_classes
+    axes.axhline(chance, color="0.6", linewidth=0.8)
+    axes.annotate("guessing", (1, chance), (-4, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                  ha="right", va="bottom", color="0.4", fontsize=8)  # fmt: skip
+    for number, (name, (rounds, accuracies)) in enumerate(curves.items()):
+        percent = [100 * accuracy for accuracy in accuracies]
+        axes.plot(rounds, percent, label=name, markevery=max(1, len(rounds) // 8), **line_look([number]))
+    title = f"Digits, {NUM_NODES} nodes, {NUM_MALICIOUS} of them malicious"
+    axes.set(xlabel="Round", ylabel="Test accuracy (%)", ylim=(0, 100), title=title)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
 
 
 def _table(chosen: list[Case], results: list[RunResult]) -> Table:

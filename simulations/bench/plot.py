@@ -10,7 +10,7 @@ from simulations.bench.cases import BYZFL, FLOWER
 from simulations.bench.growth import NODES, Growth
 from simulations.bench.report import Row, strategies
 from simulations.bench.split import PARTS
-from simulations.reports.plots import COLOURS, MARKERS
+from simulations.reports.figures.looks import COLOURS, MARKERS
 
 # The aims: at most so many times FedAvg, for most chains and for mixing before sorting.
 AIMS = (1.0, 1.5, 2.5)

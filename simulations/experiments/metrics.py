@@ -75,8 +75,12 @@ class Metric:
 
     def best(self, means: Mapping[Item, float]) -> list[Item]:
         """Return what has the best number, with what looks as good when it is written."""
-        shown = {name: self.better * float(self.written(mean)) for name, mean in means.items()}
-        return [name for name in shown if shown[name] == max(shown.values())]
+        scores = {name: self.score(mean) for name, mean in means.items()}
+        return [name for name in scores if scores[name] == max(scores.values())]
+
+    def score(self, mean: float) -> float:
+        """Return a number as it is written, the greater the better."""
+        return self.better * float(self.written(mean))
 
     def written(self, mean: float, spread: float | None = None) -> str:
         """Write a mean and its standard deviation, with as many decimals each."""

@@ -54,7 +54,7 @@ def _report_sweeps(path: Path, folders: list[Path], out: Path | None, console: C
 
     written = write_reports(folders, path, out)
     for folder, made in written.reports.items():
-        _say(console, made.name, made.facts.problems + made.left_out, style="yellow")
+        _say(console, folder.resolve().name, made.problems, style="yellow")
         _say(console, "Report", [str(folder / PAGE)])
     if written.index is not None:
         _say(console, "Index", [str(written.index)])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from simulations.experiments.metrics import Metric
 from simulations.experiments.sections import Label, Over, PaperNumber, TableSection
-from simulations.reports.summary import Place, labels_over
+from simulations.reports.summary import Place, labels_over, over_axis
 from simulations.reports.sweeps import Sweep
 
 Printed = tuple[float, float | None]
@@ -39,10 +38,11 @@ class PaperNumbers:
     def __init__(self, sweep: Sweep, numbers: Sequence[PaperNumber], metric: Metric, section: TableSection) -> None:
         self._sweep, self._metric, self._without = sweep, metric, section.without
         # Where a table has both over one axis, a number must say which it is.
-        self._meant = {section.worst_case: Over.WORST} if section.worst_case != section.average else {}
-        self._meant |= {section.average: Over.MEAN} if section.worst_case != section.average else {}
-        used = [number for number in numbers if number.metric in (None, metric)]
-        self._numbers = [number for number in used if self._removed_axes_agree(number.where)]
+        both = section.worst_case == section.average
+        self._meant: dict[str, Over] = {} if both else dict(section.over)
+        self._numbers = [
+            number for number in numbers if number.metric in (None, metric) and self._removed_axes_agree(number.where)
+        ]
 
     def find(self, place: Place) -> Printed | None:
         """Return mean and spread, or None where the paper prints nothing.
@@ -50,7 +50,7 @@ class PaperNumbers:
         A worst case or an average is taken over the same labels as ours where the paper has all of them; else it
         is what the paper prints as such.
         """
-        axis = next((axis for axis, label in place.items() if isinstance(label, Over)), None)
+        axis = over_axis(place)
         if axis is not None:
             labels = labels_over(self._sweep, place, axis, self._without)
             parts = [self.find({**place, axis: label}) for label in labels]
@@ -66,7 +66,7 @@ class PaperNumbers:
             return statistics.fmean(mean for mean, _ in parts), None
         return self._metric.worst(parts, key=lambda part: part[0])
 
-    def _is_at(self, where: Mapping[str, Any], place: Place) -> bool:
+    def _is_at(self, where: Mapping[str, Label], place: Place) -> bool:
         return all(
             where[axis] == label if axis in where else self._may_leave_out(axis, label) for axis, label in place.items()
         )
@@ -76,12 +76,12 @@ class PaperNumbers:
             return self._meant.get(axis) is label
         return len(self._sweep.axes[axis]) == 1
 
-    def _removed_axes_agree(self, where: Mapping[str, Any]) -> bool:
+    def _removed_axes_agree(self, where: Mapping[str, Label]) -> bool:
         return all(self._agrees(axis, label) for axis, label in where.items() if axis not in self._sweep.axes)
 
     def _agrees(self, axis: str, label: Label) -> bool:
         """Whether the cells are as a label of an axis that only the full version has would make them."""
-        keys = next((dict(one.parameters) for one in self._sweep.full.axes.get(axis, ()) if one.label == label), {})
+        keys = next((one.parameters for one in self._sweep.full.axes.get(axis, ()) if one.label == label), {})
         full, here = self._sweep.full.parameters, self._sweep.experiment.parameters
         changed = {key for key in here if here[key] != full.get(key)} - {TASK}
         ran = self._sweep.cells[0].parameters

@@ -1,16 +1,13 @@
-"""The report of a sweep: all that its page and its Markdown tell."""
+"""The report of a sweep: what its page and its Markdown show."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from simulations.reports.facts import Facts, make_facts
 from simulations.reports.figures.pictures import Picture, draw_figures
 from simulations.reports.sweeps import Sweep
-from simulations.reports.table import Table, make_table
-from simulations.reports.table_text import table_notes
+from simulations.reports.table import Table, make_table, table_notes
 
 
 @dataclass(frozen=True)
@@ -19,8 +16,6 @@ class Report:
 
     Attributes
     ----------
-    name : str
-        The sweep's.
     title, source, paper, claim : str
         From the experiment file.
     aim : str
@@ -37,7 +32,6 @@ class Report:
         Figures that could not be drawn, a sentence each.
     """
 
-    name: str
     title: str
     source: str
     paper: str
@@ -50,49 +44,42 @@ class Report:
     left_out: list[str]
 
     @property
-    def claims(self) -> list[tuple[str, str]]:
+    def version(self) -> str:
+        """The word for it."""
+        return "lite" if self.lite else "full"
+
+    @property
+    def claims(self) -> dict[str, str]:
         """What the paper shows and what the small version is to show of it, under headings."""
-        given = (("What the paper shows", self.claim), ("What this small version should show", self.aim))
-        return [(heading, claim) for heading, claim in given if claim]
+        given = {"What the paper shows": self.claim, "What this small version should show": self.aim}
+        return {heading: claim for heading, claim in given.items() if claim}
+
+    @property
+    def problems(self) -> list[str]:
+        """What a reader must know, a sentence each."""
+        return self.facts.problems + self.left_out
 
     @property
     def state(self) -> str:
         """How far it is, in a line."""
-        facts = dict(self.facts.summary)
-        return f"{'lite' if self.lite else 'full'}; cells: {facts['Cells']}; seeds: {facts['Seeds']}"
-
-
-INDEX = "Experiments"  # the title of the page over several reports
-Links = Sequence[tuple[str, "Report"]]  # reports with the paths of their folders as an index has them
+        return f"{self.version}; cells: {self.facts.summary['Cells']}; seeds: {self.facts.summary['Seeds']}"
 
 
 def make_report(sweep: Sweep) -> Report:
-    """Compute and draw all that a report tells."""
-    sections = sweep.full.sections
-    tables = [
-        make_table(sweep, section, metric, sections.paper_numbers)
-        for section in (sections.table if sweep.cells else ())
-        for metric in section.metric
-    ]
+    """Compute and draw all that a report shows."""
+    full, sections = sweep.full, sweep.full.sections
+    wanted = [(section, metric) for section in sections.table for metric in section.metric] if sweep.cells else []
+    tables = [make_table(sweep, section, metric, sections.paper_numbers) for section, metric in wanted]
     figures = list(draw_figures(sweep, sections.figure)) if sweep.cells else []
     return Report(
-        name=sweep.name,
-        title=sweep.full.title or sweep.name,
-        source=sweep.full.source,
-        paper=sweep.full.paper,
-        claim=sweep.full.claim,
-        aim=sweep.experiment.claim if sweep.experiment.claim != sweep.full.claim else "",
+        title=full.title or sweep.name,
+        source=full.source,
+        paper=full.paper,
+        claim=full.claim,
+        aim=sweep.experiment.claim if sweep.experiment.claim != full.claim else "",
         lite=sweep.lite,
         facts=make_facts(sweep),
         tables=[(table, table_notes(sweep, table)) for table in tables],
         pictures=[figure for figure in figures if isinstance(figure, Picture)],
         left_out=[figure for figure in figures if isinstance(figure, str)],
     )
-
-
-def by_paper(links: Links) -> Mapping[str, list[tuple[str, Report]]]:
-    """Return reports by the paper that they are of."""
-    found: dict[str, list[tuple[str, Report]]] = defaultdict(list)
-    for folder, report in links:
-        found[report.paper].append((folder, report))
-    return found

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flwr_robust.record.fates import ReportError
-from simulations.reports.markdown import index_markdown, markdown
-from simulations.reports.page import index_page, page
+from simulations.reports.pages import index_markdown, index_page, report_markdown, report_page
 from simulations.reports.report import Report, make_report
 from simulations.reports.sweeps import read_sweep
 
@@ -66,9 +66,9 @@ def write_report(report: Report, folder: Path) -> None:
     """Write a report's Markdown, pictures and page into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for picture in report.pictures:
-        (folder / f"{picture.name}.png").write_bytes(picture.wide)
-    (folder / MARKDOWN).write_text(markdown(report), encoding="utf-8")
-    (folder / PAGE).write_text(page(report), encoding="utf-8")
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+    (folder / MARKDOWN).write_text(report_markdown(report), encoding="utf-8")
+    (folder / PAGE).write_text(report_page(report), encoding="utf-8")
 
 
 def _name(sweep: Path, top: Path) -> str:
@@ -77,7 +77,9 @@ def _name(sweep: Path, top: Path) -> str:
 
 
 def _write_index(reports: dict[Path, Report], folder: Path) -> Path:
-    links = [(Path(os.path.relpath(path, folder)).as_posix(), report) for path, report in reports.items()]
-    (folder / INDEX_MARKDOWN).write_text(index_markdown(links), encoding="utf-8")
-    (folder / INDEX_PAGE).write_text(index_page(links), encoding="utf-8")
+    papers: dict[str, list[tuple[str, Report]]] = defaultdict(list)
+    for path, report in reports.items():
+        papers[report.paper].append((Path(os.path.relpath(path, folder)).as_posix(), report))
+    (folder / INDEX_MARKDOWN).write_text(index_markdown(papers), encoding="utf-8")
+    (folder / INDEX_PAGE).write_text(index_page(papers), encoding="utf-8")
     return folder / INDEX_PAGE

@@ -1,9 +1,7 @@
-"""What tests of messages and of pictures need."""
+"""What tests of messages need."""
 
 import pytest
 from flwr.supercore.task_identity import TaskIdentity
-
-from tests.record.conftest import figures as figures
 
 
 @pytest.fixture

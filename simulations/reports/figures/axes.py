@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from simulations.experiments.sections import FigureSection, HeatmapSection, Label, Over
+from simulations.experiments.sections import CurvesSection, FigureSection, HeatmapSection, Label, Over
 from simulations.reports.summary import Place, fixed
 from simulations.reports.sweeps import Sweep
 
@@ -20,7 +20,7 @@ class Axes:
 
     lines: tuple[str, ...]
     panels: tuple[str, ...]
-    over: Mapping[str, Over] = field(default_factory=dict)
+    over: Mapping[str, Over]
 
 
 def axes_of(sweep: Sweep, section: FigureSection) -> Axes:
@@ -33,6 +33,12 @@ def axes_of(sweep: Sweep, section: FigureSection) -> Axes:
     panels = tuple(axis for axis in section.panels if axis in varied)
     taken = {*lines, *panels, *over, section.x, *blocks}
     return Axes(lines, panels + tuple(axis for axis in sweep.axes if axis in varied - taken), over)
+
+
+def axes_needed(section: FigureSection) -> list[str]:
+    """Return the axes that a figure cannot do without."""
+    down = [section.y] if isinstance(section, HeatmapSection) else []
+    return [] if isinstance(section, CurvesSection) else [section.x, *down]
 
 
 def combinations(sweep: Sweep, axes: tuple[str, ...], place: Place | None = None) -> Iterator[dict[str, Label]]:

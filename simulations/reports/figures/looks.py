@@ -1,16 +1,27 @@
-"""How series look: told apart with any colour vision, and in grey."""
+"""How lines, bars and sheets look: lines differ for any colour vision, and in grey."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
-from simulations.reports.plots import COLOURS, MARKERS
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
 
+# Okabe and Ito's palette.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 PALETTE = (*COLOURS, "#7A4A1E", "#8A8A8A")
 DASHES: tuple[Any, ...] = ("-", (0, (5.5, 2)), (0, (1.3, 1.6)), (0, (7, 1.6, 1.3, 1.6)), (0, (3, 1.4, 1, 1.4, 1, 1.4)))
 HATCHES = ("", "////", "....", "\\\\\\\\", "xxxx", "----", "++++", "oo")
-BASELINE = {"color": "0.25", "markeredgecolor": "0.25", "linestyle": (0, (1, 1)), "marker": "None", "linewidth": 1.3}
+BASELINE = {"color": "0.25", "linestyle": (0, (1, 1)), "marker": "None", "linewidth": 1.3}
+BASELINE_BAR = {"facecolor": "0.88", "edgecolor": "0.35", "hatch": ""}
+FAINT = "0.55"  # grey of spines and ticks
 FONT: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 9.0,
@@ -21,11 +32,12 @@ FONT: dict[Any, Any] = {
     "hatch.linewidth": 0.6,
     "axes.axisbelow": True,
 }
-BASELINE_BAR = {"facecolor": "0.88", "edgecolor": "0.35", "hatch": ""}
-FAINT = "0.55"  # grey of spines and ticks
+# A sheet is as wide as a column of a page: on a phone its letters shrink by a quarter, on paper not at all.
+WIDTH = 5.4  # inches
+DPI = 180
 
 
-def line_look(look: Sequence[int]) -> dict[str, Any]:
+def line_look(look: Sequence[int], *, baseline: bool = False) -> dict[str, Any]:
     """Return colour, dashes and marker of a line.
 
     One number chooses all three; of several, the first chooses colour and marker, the others the dashes.
@@ -39,10 +51,10 @@ def line_look(look: Sequence[int]) -> dict[str, Any]:
         "markersize": 4.8,
         "markeredgecolor": "white",
         "markeredgewidth": 0.4,
-    }
+    } | (BASELINE if baseline else {})
 
 
-def bar_look(look: Sequence[int]) -> dict[str, Any]:
+def bar_look(look: Sequence[int], *, baseline: bool = False) -> dict[str, Any]:
     """Return colour and hatch of bars, chosen as those of lines are."""
     _, colour, variant = _chosen(look)
     return {
@@ -50,7 +62,7 @@ def bar_look(look: Sequence[int]) -> dict[str, Any]:
         "edgecolor": PALETTE[colour],
         "hatch": HATCHES[variant % len(HATCHES)],
         "linewidth": 0.8,
-    }
+    } | (BASELINE_BAR if baseline else {})
 
 
 def _chosen(look: Sequence[int]) -> tuple[int, int, int]:
@@ -67,7 +79,34 @@ def _chosen(look: Sequence[int]) -> tuple[int, int, int]:
 
 def tint(colour: str, strength: float) -> tuple[float, float, float]:
     """Return a colour mixed with white; strength 1 leaves it as it is."""
-    from matplotlib.colors import to_rgb
-
     red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
     return red, green, blue
+
+
+def new_sheet(width: float, height: float) -> Figure:
+    """Return an empty sheet that needs no window system and leaves no global state behind."""
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy(axes: Axes) -> None:
+    """Take away what is not needed to read a panel."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(color=FAINT, length=3)
+    axes.set(xlabel=None, ylabel=None)
+
+
+def png(figure: Figure) -> bytes:
+    """Return a sheet as a PNG of 256 colours, a third of the size of one with all of them."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # all is in place: to lay it out once more would take as long again
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    sheet = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
+    file = io.BytesIO()
+    sheet.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, "PNG")
+    return file.getvalue()

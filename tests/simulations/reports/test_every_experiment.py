@@ -4,11 +4,11 @@ import pytest
 
 from simulations.experiments.file import FOLDER, experiment_names
 from simulations.experiments.sections import HeatmapSection
-from simulations.reports import table_text
 from simulations.reports.facts import make_facts
+from simulations.reports.figures.data import make_chart
 from simulations.reports.figures.heatmap import make_heatmap
-from simulations.reports.figures.series import make_chart
-from simulations.reports.table import make_table
+from simulations.reports.pages import layout
+from simulations.reports.table import make_table, table_notes
 from tests.simulations.reports.sweeps import made_sweep, plausible
 
 WITH_NUMBERS = [name for name in experiment_names() if "paper-numbers" in (FOLDER / f"{name}.toml").read_text()]
@@ -30,17 +30,17 @@ def test_every_experiment_has_a_report(tmp_path, name, lite):
         assert all(any(entry.has_number for entry in row) for row in table.entries)
         for column in zip(*table.entries, strict=True):
             assert any(entry.has_number for entry in column)
-        markdown = table_text.markdown(table).splitlines()
-        assert len(markdown) == 2 + len(table.rows)
-        assert table_text.html(table).count("<td") == len(table.rows) * len(table.columns)
-        assert table_text.table_notes(sweep, table)
+        laid_out = layout(table)
+        assert sum(len(row.entries) for block in laid_out.body for row in block.rows) == len(list(table.all_entries))
+        assert all(sum(head.span for head in level) == len(table.columns) for level in laid_out.head)
+        assert table_notes(sweep, table)
     for section in sections.figure:
         if isinstance(section, HeatmapSection):
-            assert all(block for panel in make_heatmap(sweep, section).panels for row in panel.rows for block in row)
+            assert all(panel.colours.notna().all(axis=None) for panel in make_heatmap(sweep, section).panels)
         else:
             chart = make_chart(sweep, section)
             assert chart.panels
-            assert all(panel.series for panel in chart.panels)
+            assert not any(panel.numbers.empty for panel in chart.panels)
 
 
 @pytest.mark.parametrize("name", WITH_NUMBERS)

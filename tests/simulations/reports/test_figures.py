@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from simulations.reports.figures.charts import draw_chart
+from simulations.reports.figures.data import make_chart
 from simulations.reports.figures.heatmap import draw_heatmap, make_heatmap
-from simulations.reports.figures.pictures import Picture, draw_figures
-from simulations.reports.figures.series import make_chart
+from simulations.reports.figures.looks import COLOURS
+from simulations.reports.figures.pictures import MOST_PANELS, Picture, draw_figures
 from tests.simulations.reports.sweeps import made_sweep
 
 ROUNDS = [0, 10, 20]
@@ -20,9 +21,16 @@ def figure_of(folder, toml, result, section, **options):
     return sweep, sweep.full.sections.figure[0]
 
 
-def chart_of(folder, toml, result, section, *, narrow=False, **options):
+def chart_of(folder, toml, result, section, **options):
     """Return the sheet of curves, lines or bars."""
-    return draw_chart(make_chart(*figure_of(folder, toml, result, section, **options)), narrow=narrow)
+    chart = make_chart(*figure_of(folder, toml, result, section, **options))
+    return draw_chart(chart, chart.panels)
+
+
+def heatmap_of(folder, toml, result, section, **options):
+    """Return a heatmap and its sheet."""
+    shown = make_heatmap(*figure_of(folder, toml, result, section, **options))
+    return shown, draw_heatmap(shown, shown.panels)
 
 
 def panels(figure):
@@ -70,14 +78,30 @@ def test_curves_have_a_panel_each_attack_a_line_each_rule_and_bands_over_seeds(t
     assert 97 < top <= 101
 
 
-def test_on_a_phone_panels_go_one_below_the_other(tmp_path, curves):
-    section = 'kind = "curves"\nlines = "defense"\npanels = ["attack"]'
-    wide, narrow = (chart_of(tmp_path, *curves, section, narrow=narrow) for narrow in (False, True))
-    assert narrow.get_figwidth() < wide.get_figwidth() / 2
-    for figure, rows in ((wide, 1), (narrow, 3)):
-        figure.draw_without_rendering()
-        places = [axes.get_position() for axes in panels(figure).values()]
-        assert len({round(place.y0, 3) for place in places}) == rows
+def test_a_sheet_is_as_wide_as_a_phone_can_show_with_two_panels_beside_each_other(tmp_path, curves):
+    figure = chart_of(tmp_path, *curves, 'kind = "curves"\nlines = "defense"\npanels = ["attack"]')
+    figure.draw_without_rendering()
+    places = [axes.get_position() for axes in panels(figure).values()]
+    assert len({round(place.y0, 3) for place in places}) == len({round(place.x0, 3) for place in places}) == 2
+    # A phone shows about 4 inches: letters of 9 points get no smaller than 6.
+    assert figure.get_figwidth() < 4 * 9 / 6
+
+
+def test_many_panels_are_shared_out_among_sheets(tmp_path):
+    attacks = ", ".join(f'"attack {number}"' for number in range(5))
+    toml = f"[parameters]\n[grid]\nalpha = [0.1, 1.0]\nattack = [{attacks}]\ndefense = ['Krum', 'GM']\n"
+    section = 'kind = "bars"\nx = "defense"\npanels = ["alpha", "attack"]'
+    sweep, only = figure_of(tmp_path, toml, lambda _: 0.5, section)
+    pictures = list(draw_figures(sweep, [only]))
+    assert [(picture.name, picture.title.rpartition(": ")[2]) for picture in pictures] == [
+        ("figure-1-bars", "α = 0.1"),  # noqa: RUF001
+        ("figure-1-bars-2", "α = 1"),  # noqa: RUF001
+    ]
+    single = toml.replace("alpha = [0.1, 1.0]\n", "").replace(attacks, attacks + ", 1, 2, 3, 4, 5")
+    sweep, only = figure_of(tmp_path, single, lambda _: 0.5, section.replace('"alpha", ', ""))
+    titles = [picture.title.rpartition(": ")[2] for picture in draw_figures(sweep, [only])]
+    assert MOST_PANELS == 8
+    assert titles == ["part 1 of 2", "part 2 of 2"]
 
 
 def test_several_measures_share_a_panel_and_where_limits_the_cells(tmp_path, curves):
@@ -125,15 +149,6 @@ def test_bars_round_as_tables_do(tmp_path, two_rules):
     section = 'kind = "bars"\nx = "attack"\ny = "max-accuracy"\nlines = "defense"'
     (axes,) = panels(chart_of(tmp_path, toml, lambda labels: 0.4965, section)).values()
     assert {text.get_text() for text in axes.texts} == {"49.7"}  # 49.65 is a little less in binary
-
-
-def test_many_bars_lie_across_on_a_phone(tmp_path):
-    rules = ", ".join(f'"rule {number}"' for number in range(20))
-    toml = f"[parameters]\n[grid]\nf = [{{ label = 1 }}, {{ label = 2 }}]\ndefense = [{rules}]\n"
-    section = 'kind = "bars"\nx = "f"\ny = "max-accuracy"\nlines = "defense"'
-    (axes,) = panels(chart_of(tmp_path, toml, lambda labels: 0.5, section, narrow=True)).values()
-    assert {round(bar.get_width(), 6) for container in axes.containers for bar in container} == {50.0}
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["1", "2"]
 
 
 def test_axes_of_a_single_label_are_neither_lines_nor_panels(tmp_path, two_rules):
@@ -188,26 +203,32 @@ def best_is_mean_below(labels):
 
 def test_a_heatmap_names_the_best_rule_of_each_block(tmp_path):
     section = 'kind = "heatmap"\nx = "probability"\ny = "alpha"\nbest = "defense"'
-    shown = make_heatmap(*figure_of(tmp_path, HEATMAP, best_is_mean_below, section))
+    shown, figure = heatmap_of(tmp_path, HEATMAP, best_is_mean_below, section)
     (panel,) = shown.panels
-    assert [[block.best for block in row] for row in panel.rows] == [
-        [("Mean", "Median"), ("Median",)],
-        [("Mean",), ("Mean",)],
-    ]
-    (axes,) = panels(draw_heatmap(shown)).values()
-    assert [text.get_text() for text in axes.texts] == [
-        "80.0", "Mean\nMedian", "90.0", "Median", "90.0", "Mean", "90.0", "Mean",
-    ]  # fmt: skip
+    texts = [["80.0\nMean\nMedian", "90.0\nMedian"], ["90.0\nMean", "90.0\nMean"]]
+    assert panel.texts.to_numpy().tolist() == texts
+    (axes,) = panels(figure).values()
+    assert [text.get_text() for text in axes.texts] == [text for row in texts for text in row]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["1", "0.1"]
-    (image,) = axes.images
-    colours = np.asarray(image.get_array())
-    np.testing.assert_array_equal(colours[1, 0], colours[1, 1])
-    assert not np.allclose(colours[0, 1], colours[1, 1])
+    figure.draw_without_rendering()
+    best, median, below, mean = axes.collections[0].get_facecolors()
+    np.testing.assert_array_equal(below, mean)
+    np.testing.assert_array_equal(below, best)
+    assert not np.allclose(median, mean)
+
+
+def test_blocks_of_unfinished_cells_have_a_dash(tmp_path):
+    section = 'kind = "heatmap"\nx = "probability"\ny = "alpha"\nbest = "defense"'
+    missing = [{"alpha": 0.1, "probability": 1.0}]
+    shown, figure = heatmap_of(tmp_path, HEATMAP, best_is_mean_below, section, leave_out=missing)
+    assert shown.panels[0].colours.isna().to_numpy().tolist() == [[False, False], [False, True]]
+    (axes,) = panels(figure).values()
+    assert axes.texts[-1].get_text() == "–"  # noqa: RUF001
 
 
 def test_a_heatmap_without_best_has_a_panel_each_rule_and_a_scale(tmp_path):
     section = 'kind = "heatmap"\nx = "probability"\ny = "alpha"\npanels = ["defense"]'
-    figure = draw_heatmap(make_heatmap(*figure_of(tmp_path, HEATMAP, best_is_mean_below, section)))
+    _, figure = heatmap_of(tmp_path, HEATMAP, best_is_mean_below, section)
     assert list(panels(figure)) == ["Mean", "Median", ""]  # the last one is the scale
     assert figure.axes[-1].get_ylabel() == "Maximal test accuracy (%)"
 
@@ -236,13 +257,14 @@ def test_figures_that_cannot_be_drawn_are_told(tmp_path, two_rules):
     ]
 
 
-def test_pictures_are_png_for_screens_and_phones(tmp_path, curves):
+def test_pictures_are_png_with_a_size_and_a_caption(tmp_path, curves):
     section = 'kind = "curves"\nlines = "defense"\nwhere = { attack = ["ALIE", "SF"] }'
     sweep, section = figure_of(tmp_path, *curves, section)
     (picture,) = draw_figures(sweep, (section,))
     assert isinstance(picture, Picture)
     assert picture.name == "figure-1-curves"
-    assert picture.wide[:8] == picture.narrow[:8] == b"\x89PNG\r\n\x1a\n"
+    assert picture.png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (picture.width, picture.height) == (round(5.4 * 96), round(picture.size[1] * 96))
     assert picture.caption == "Bands: one standard deviation over 2 seeds. Only ALIE and SF. Panels by attack."
 
 
@@ -271,3 +293,7 @@ def test_kappa_is_smoothed_over_rounds_and_the_caption_says_so(tmp_path, two_rul
     sweep, only = figure_of(tmp_path, toml, lambda labels: result, section)
     (picture,) = draw_figures(sweep, (only,))
     assert "Each point is the mean over 3 rounds." in picture.caption
+
+
+def test_colours_are_distinct():
+    assert len(set(COLOURS)) == len(COLOURS)

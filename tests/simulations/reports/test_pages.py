@@ -57,7 +57,7 @@ def test_the_page_is_one_file_that_loads_nothing(tmp_path, two_rules):
     text, _ = write(tmp_path, *two_rules)
     page = Page(text)
     assert page.open == []
-    assert len(page.loaded) == 2  # the picture for screens and the one for phones
+    assert len(page.loaded) == 1  # the picture
     assert all(source.startswith("data:image/png;base64,") for source in page.loaded)
     assert page.links == []
     assert not re.search(r"url\(|@import|https?://", text)
@@ -77,6 +77,61 @@ def test_labels_and_titles_are_escaped(tmp_path, two_rules):
     assert "# &lt;b&gt;Two&lt;/b&gt; &amp; \\|rules\\|" in markdown
     header = next(line for line in markdown.splitlines() if line.startswith("| Defence"))
     assert len(re.findall(r"(?<!\\)\|", header)) == 5
+
+
+NUMBERS = """
+[table]
+compare-along = "rows"
+rows = ["defense"]
+columns = ["attack"]
+worst-case = "attack"
+[[paper-numbers]]
+where = { defense = "Krum", attack = "ALIE" }
+value = 43.25
+spread = 1.3
+[[paper-numbers]]
+where = { defense = "Krum", attack = "SF" }
+value = 91
+"""
+
+
+def test_markdown_and_page_hold_the_same_entries(tmp_path, two_rules):
+    html, markdown = write(tmp_path, *two_rules, NUMBERS)
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert lines[0] == "| Defence | No attack | ALIE | SF | Worst case |"
+    assert lines[2] == (
+        "| Krum | 95.0 ± 0.0 | **55.0 ± 7.1**<br><sub>paper 43.3 ± 1.3</sub> | **85.0 ± 7.1**<br><sub>paper 91.0</sub> "
+        "| **55.0 ± 7.1**<br><sub>ALIE</sub><br><sub>paper 43.3 ± 1.3</sub> |"
+    )
+    assert '<td class="best "><b>55.0 ± 7.1</b><small class="paper">paper 43.3 ± 1.3</small></td>' in html
+    assert html.count("<td") == 8
+
+
+TWO_AXES = """
+title = "Two axes down, two across"
+[parameters]
+[grid]
+alpha = [0.1, 1]
+defense = ["Krum", "Median", "GM"]
+f = [{ label = 1 }, { label = 2 }]
+attack = ["ALIE", "SF"]
+[table]
+rows = ["alpha", "defense"]
+columns = ["f", "attack"]
+block-size = 2
+"""
+
+
+def test_outer_axes_are_headings_of_columns_and_of_blocks(tmp_path):
+    html, markdown = write(tmp_path, TWO_AXES, lambda labels: 0.5, "")
+    assert html.count('<th scope="colgroup" colspan="2">f = ') == 2
+    assert html.count('<th scope="col" colspan="1">ALIE</th>') == 2
+    assert html.count('<tr class="block"><th colspan="5"><span>α = ') == 2  # noqa: RUF001
+    assert html.count('<tr class="start">') == 3  # GM begins a block of its own, and what follows it
+    rows = [line.split("|")[1:3] for line in markdown.splitlines() if line.startswith("|")][2:]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["0.1", "Krum"], ["", "Median"], ["", "GM"], ["1", "Krum"], ["", "Median"], ["", "GM"],
+    ]  # fmt: skip
 
 
 def test_the_report_tells_claim_aim_and_what_was_run(tmp_path, two_rules):

@@ -30,9 +30,9 @@ def test_what_is_missing_or_failed_is_said(tmp_path, two_rules):
     assert problems(sweep) == [
         "3 cells of 12 did not run: all with SF, Median; seed = 2, SF, Krum.",
         "1 cell failed: seed = 1, ALIE, Krum (RuntimeError: out of memory).",
-        "1 line of cells.jsonl is torn and passed over.",
+        "1 line of cells.jsonl is torn and left out.",
     ]
-    assert dict(make_facts(sweep).summary)["Cells"] == "8 of 12 finished"
+    assert make_facts(sweep).summary["Cells"] == "8 of 12 finished"
 
 
 def test_a_cell_that_failed_first_and_then_finished_is_done(tmp_path, two_rules):
@@ -49,7 +49,7 @@ def test_cells_of_another_version_of_the_grid_are_passed_over(tmp_path, two_rule
     path.write_text(path.read_text().replace('{ label = "SF", attack = "sign-flip" },', ""))
     sweep = read_sweep(folder)
     assert (len(sweep.cells), sweep.outdated) == (8, 4)
-    assert "4 cells of another version of the grid were passed over." in problems(sweep)
+    assert "4 cells of another version of the grid were left out." in problems(sweep)
 
 
 def test_parameters_that_differ_though_no_axis_sets_them_are_told(tmp_path, two_rules):
@@ -85,8 +85,8 @@ def test_labels_that_stand_for_other_keys_in_the_small_version_are_told_with_the
 
 def test_paths_are_not_told(tmp_path, two_rules):
     facts = make_facts(made_sweep(tmp_path, *two_rules))
-    assert "out-dir" not in dict(facts.parameters)
-    assert dict(facts.parameters)["num-malicious"] == "1"
+    assert "out-dir" not in facts.parameters
+    assert facts.parameters["num-malicious"] == "1"
     assert facts.versions == "flwr 1.41.0"
 
 
@@ -95,7 +95,7 @@ def test_paths_are_not_told(tmp_path, two_rules):
     [
         ("cells.jsonl", "", "holds no cell yet; wait"),
         ("cells.jsonl", '{"torn', "holds no cell yet; wait"),
-        ("experiment.toml", "title = ", "cannot be read"),
+        ("experiment.toml", "title = ", "is no TOML"),
         (
             "experiment.toml",
             "[parameters]\n[grid]\nrule = [1]",

@@ -4,8 +4,7 @@ import textwrap
 
 import pytest
 
-from simulations.reports import table_text
-from simulations.reports.table import NOTHING, make_table
+from simulations.reports.table import NOTHING, make_table, table_notes
 from tests.simulations.reports.sweeps import made_sweep
 
 
@@ -231,7 +230,7 @@ def test_axes_of_a_single_label_are_told_below_the_table(tmp_path):
     sweep = made_sweep(tmp_path, toml, lambda labels: 0.5, lite=True)
     table = make_table(sweep, sweep.full.sections.table[0], sweep.full.sections.table[0].metric[0])
     assert (table.row_axes, table.column_axes) == ((), ("defense",))
-    assert "For MNIST." in table_text.table_notes(sweep, table)
+    assert "For MNIST." in table_notes(sweep, table)
 
 
 def test_unfinished_and_failed_cells_leave_dashes_and_marks(tmp_path, two_rules):
@@ -293,16 +292,3 @@ def test_a_baseline_stands_beside_all_attacks_and_its_worst_case_names_none(tmp_
     table = made_table(tmp_path, BASELINE, lambda labels: values[labels["defense"]], "")
     assert texts(table) == [["50.0", "50.0", "50.0"], ["90.0", "90.0", "90.0"]]
     assert [row[-1].of for row in table.entries] == ["ALIE", ""]
-
-
-def test_markdown_and_html_hold_the_same_entries(tmp_path, two_rules):
-    table = made_table(tmp_path, *two_rules, NUMBERS.replace("[table]", '[table]\ncompare-along = "rows"'))
-    lines = table_text.markdown(table).splitlines()
-    assert lines[0] == "| Defence | No attack | ALIE | SF | Worst case |"
-    assert lines[2] == (
-        "| Krum | 95.0 ± 0.0 | **55.0 ± 7.1**<br><sub>paper 43.3 ± 1.3</sub> | **85.0 ± 7.1**<br><sub>paper 91.0</sub> "
-        "| **55.0 ± 7.1**<br><sub>ALIE</sub><br><sub>paper 43.3 ± 1.3</sub> |"
-    )
-    html = table_text.html(table)
-    assert '<td class="best"><b>55.0 ± 7.1</b><small class="paper">paper 43.3 ± 1.3</small></td>' in html
-    assert html.count("<td") == 8
