@@ -21,16 +21,10 @@ from simulations.bench.measure import Bench
 from simulations.bench.memory import free_bytes, shown
 from simulations.bench.messages import Problem
 from simulations.bench.plot import plot_costs, plot_growth
+from simulations.bench.presets import PRESETS
 from simulations.bench.report import as_json, rows
 from simulations.bench.table import tables
 
-# n, d, f: the papers' networks at 17 nodes, ResNet-18 at 50, and many nodes.
-PRESETS = {
-    "small": (17, 431_080, 4),
-    "medium": (17, 1_310_922, 3),
-    "large": (50, 11_173_962, 10),
-    "crowd": (500, 431_080, 100),
-}
 FILE = "bench.json"
 THREADS_VARIABLE = "FLWR_ROBUST_THREADS"
 
@@ -49,10 +43,12 @@ class Options:
         A name of `PRESETS`; `n`, `d` and `f` take the place of its numbers where they are given.
     repeats : int
         Repetitions, of which the median counts.
-    only : sequence of str
+    only : sequence of str or None
         Strategies; all of them if there are none.
-    peers, matrices, simulated_round, growth : bool
-        Whether to measure other libraries, plain matrices, the share of a simulated round, and growth.
+    skip_peers, skip_matrices : bool
+        Whether to leave out other libraries, and rules on plain matrices.
+    simulated_round, growth : bool
+        Whether to measure aggregation's share of a simulated round, and growth, too.
     peer_limit : float
         Seconds after which another library's case is not repeated, and which growth does not go beyond.
     threads : int or None
@@ -70,9 +66,9 @@ class Options:
     d: int | None = None
     f: int | None = None
     repeats: int = 5
-    only: Sequence[str] = ()
-    peers: bool = True
-    matrices: bool = True
+    only: Sequence[str] | None = None
+    skip_peers: bool = False
+    skip_matrices: bool = False
     simulated_round: bool = False
     growth: bool = False
     peer_limit: float = 60.0
@@ -107,7 +103,9 @@ def run_bench(options: Options, console: Console) -> dict[str, Any]:
     n, d, f = options.sizes
     try:
         device = None if options.device is None else choose_device(options.device, "the bench").name
-        cases = all_cases(options.only, peers=options.peers, matrices=options.matrices, device=device)
+        cases = all_cases(
+            options.only or (), peers=not options.skip_peers, matrices=not options.skip_matrices, device=device
+        )
         if options.simulated_round:
             from simulations.bench.simulated import check_data  # needs torch
 

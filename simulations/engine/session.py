@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from simulations.config.run_config import RunConfig
@@ -82,9 +81,7 @@ class OpenSession:
         self._send(settings | asdict(self.resources))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the child and all that it started."""
         if self._process.poll() is None:
             self._process.terminate()

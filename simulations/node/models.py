@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import pairwise
 from math import prod
 from typing import cast
 
 import torch
 from torch import nn
 
-from simulations.config.catalog import DATASETS, DatasetSpec, resolve_model
+from simulations.config.catalog import DATASETS, MODELS, DatasetSpec, resolve_model
 
 
 def build_model(model: str, dataset: str, seed: int | None = None) -> nn.Module:
@@ -55,120 +55,63 @@ def shared_model(model: str, dataset: str, device: torch.device) -> nn.Module:
     return build_model(model, dataset).to(device)
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What the layers of `simulations.config.catalog.MODELS` leave open.
+
+    Attributes
+    ----------
+    kernel, padding : int
+        Of convolutions.
+    dropout : float
+        Its rate.
+    drops_channels : bool
+        Whether dropout between convolutions drops whole channels.
+    """
+
+    kernel: int = 5
+    padding: int = 0
+    dropout: float = 0.0
+    drops_channels: bool = False
+
+
+def _from_layers(name: str, spec: DatasetSpec, sizes: Sizes) -> nn.Module:
+    """Build a network as the catalog writes its layers down, in the papers' notation."""
+    layers: list[nn.Module] = []
+    channels, side, features = spec.shape[0], spec.shape[-1], prod(spec.shape)
+    flat = False
+    for word in MODELS[name].layers.split(", ")[0].split("-"):
+        kind, given = word[0], word[2:-1]
+        if kind == "C":
+            layers.append(nn.Conv2d(channels, int(given), sizes.kernel, padding=sizes.padding))
+            channels, side = int(given), side + 2 * sizes.padding - sizes.kernel + 1
+            features = channels * side**2
+        elif kind == "M":
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+            features = channels * side**2
+        elif kind == "L":
+            width = spec.num_classes if given == "K" else int(given)
+            layers += [nn.Linear(features, width)] if flat else [nn.Flatten(), nn.Linear(features, width)]
+            features, flat = width, True
+        elif kind == "D":
+            layers.append((nn.Dropout2d if sizes.drops_channels and not flat else nn.Dropout)(sizes.dropout))
+        elif kind == "B":
+            layers.append(nn.BatchNorm2d(channels))
+        else:
+            layers.append(nn.ReLU() if kind == "R" else nn.LogSoftmax(dim=1))
+    return nn.Sequential(*layers)
+
+
 def _softmax(spec: DatasetSpec) -> nn.Module:
-    linear = nn.Linear(prod(spec.shape), spec.num_classes)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return nn.Sequential(nn.Flatten(), linear, nn.LogSoftmax(dim=1))
-
-
-def _mlp(spec: DatasetSpec, hidden: tuple[int, ...]) -> nn.Module:
-    sizes = (prod(spec.shape), *hidden)
-    layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(sizes[-1], spec.num_classes), nn.LogSoftmax(dim=1))
-
-
-def _cnn_mnist(spec: DatasetSpec) -> nn.Module:
-    # NNM and ARC print a second C(20), but their 431,080 parameters are those of C(50).
-    return nn.Sequential(
-        nn.Conv2d(1, 20, kernel_size=5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(20, 50, kernel_size=5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(50 * 4 * 4, 500),
-        nn.ReLU(),
-        nn.Linear(500, spec.num_classes),
-        nn.LogSoftmax(dim=1),
-    )
-
-
-def _cnn_cifar10(spec: DatasetSpec) -> nn.Module:
-    return nn.Sequential(
-        *_conv_block(3, 64),
-        *_conv_block(64, 64),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.25),
-        *_conv_block(64, 128),
-        *_conv_block(128, 128),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.25),
-        nn.Flatten(),
-        nn.Linear(128 * 8 * 8, 128),
-        nn.ReLU(),
-        nn.Dropout(0.25),
-        nn.Linear(128, spec.num_classes),
-        nn.LogSoftmax(dim=1),
-    )
-
-
-def _conv_block(channels_in: int, channels_out: int) -> list[nn.Module]:
-    # The papers' note says 5x5 without padding; their 1,310,922 parameters need 3x3 with padding 1.
-    return [
-        nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.BatchNorm2d(channels_out),
-    ]
-
-
-def _cnn_lpa(spec: DatasetSpec) -> nn.Module:
-    # The paper names no sizes: they are those of its code.
-    return nn.Sequential(
-        nn.Conv2d(3, 16, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32 * 8 * 8, 128),
-        nn.ReLU(),
-        nn.Linear(128, spec.num_classes),
-        nn.LogSoftmax(dim=1),
-    )
-
-
-def _cnn_mixtailor(spec: DatasetSpec) -> nn.Module:
-    # The paper tells the kinds of layers alone: the sizes are those of PyTorch's MNIST example, which has the same.
-    channels, side = spec.shape[0], (spec.shape[1] - 12) // 4
-    return nn.Sequential(
-        nn.Conv2d(channels, 10, kernel_size=5),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Conv2d(10, 20, kernel_size=5),
-        nn.Dropout2d(0.5),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(20 * side * side, 50),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(50, spec.num_classes),
-        nn.LogSoftmax(dim=1),
-    )
-
-
-def _cnn_lasa(spec: DatasetSpec) -> nn.Module:
-    # The paper tells the kinds of layers alone: sizes and dropout are those of its code.
-    return nn.Sequential(
-        nn.Conv2d(1, 32, kernel_size=5, padding=2),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, kernel_size=5, padding=2),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(64 * 7 * 7, 512),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Linear(512, spec.num_classes),
-        nn.LogSoftmax(dim=1),
-    )
+    network = _from_layers("softmax", spec, Sizes())
+    for value in network.parameters():
+        nn.init.zeros_(value)
+    return network
 
 
 def _resnet18(spec: DatasetSpec, norm: Callable[[int], nn.Module] = nn.BatchNorm2d) -> nn.Module:
+    # Takes three seconds to import, which nodes with other models need not wait for.
     from torchvision.models import resnet18  # type: ignore[import-untyped]
 
     network = resnet18(num_classes=spec.num_classes, norm_layer=norm)
@@ -193,15 +136,23 @@ class CharacterLSTM(nn.Module):
         return cast(torch.Tensor, self.output(states[:, -1]).log_softmax(dim=1))
 
 
+SIZES = {
+    "mlp-small": Sizes(),
+    "mlp": Sizes(),
+    # NNM and ARC print a second C(20), but their 431,080 parameters are those of C(50).
+    "cnn-mnist": Sizes(kernel=5),
+    # The papers' note says 5x5 without padding; their 1,310,922 parameters need 3x3 with padding 1.
+    "cnn-cifar10": Sizes(kernel=3, padding=1, dropout=0.25),
+    # The paper names no sizes: they are those of its code.
+    "cnn-lpa": Sizes(kernel=3, padding=1),
+    # The paper names the kinds of layers alone: the sizes are those of PyTorch's MNIST example, which has the same.
+    "cnn-mixtailor": Sizes(kernel=5, dropout=0.5, drops_channels=True),
+    # The paper names the kinds of layers alone: sizes and dropout are those of its code.
+    "cnn-lasa": Sizes(kernel=5, padding=2, dropout=0.5),
+}
 BUILDERS: dict[str, Callable[[DatasetSpec], nn.Module]] = {
     "softmax": _softmax,
-    "mlp-small": partial(_mlp, hidden=(50,)),
-    "mlp": partial(_mlp, hidden=(50, 50)),
-    "cnn-mnist": _cnn_mnist,
-    "cnn-cifar10": _cnn_cifar10,
-    "cnn-lpa": _cnn_lpa,
-    "cnn-mixtailor": _cnn_mixtailor,
-    "cnn-lasa": _cnn_lasa,
+    **{name: partial(_from_layers, name, sizes=sizes) for name, sizes in SIZES.items()},
     "resnet18": _resnet18,
     "resnet18-group": partial(_resnet18, norm=partial(nn.GroupNorm, 32)),
     "lstm": lambda spec: CharacterLSTM(spec.num_classes),

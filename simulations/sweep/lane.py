@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from simulations.engine.session import OpenSession, Resources
@@ -68,9 +67,7 @@ class Lane:
         self.log_path.unlink(missing_ok=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the session."""
         self._end_session()
 
@@ -118,7 +115,7 @@ class Lane:
 
     def _end_session(self) -> None:
         if self._session is not None:
-            self._session.__exit__(None, None, None)
+            self._session.__exit__()
             self._session = None
 
 

@@ -1,8 +1,9 @@
-"""What a sweep is asked for, and the cells that this makes."""
+"""The cells that a sweep is asked to do."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,38 +15,6 @@ from simulations.experiments.file import load_experiment
 from simulations.sweep.cells import Cell, build_cells, select
 from simulations.sweep.folder import CELLS
 from simulations.sweep.store import read_records
-
-
-@dataclass(frozen=True)
-class Options:
-    """What ``flwr-robust sweep`` is asked for.
-
-    Attributes
-    ----------
-    experiment : str
-        A name or the path of a file.
-    lite : bool
-        Whether to do the small version.
-    out : Path
-        Gets the folder ``<experiment>`` or ``<experiment>-lite``.
-    num_cpus, num_gpus : float
-        Of each node.
-    parallel : int or None
-        Sessions side by side; None is as many as `simulations.sweep.shares.sensible_sessions` says.
-    seeds : tuple of int
-        Replace the experiment's; none leaves them.
-    only : tuple of str
-        ``axis=label`` words that cells must match.
-    """
-
-    experiment: str
-    lite: bool = False
-    out: Path = Path("results")
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    parallel: int | None = None
-    seeds: tuple[int, ...] = ()
-    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,24 +39,38 @@ class Plan:
     chosen: list[Cell] = field(repr=False)
 
 
-def make_plan(options: Options) -> Plan:
+def make_plan(
+    experiment: str, *, lite: bool = False, out: Path = Path("results"), seeds: str = "", only: Iterable[str] = ()
+) -> Plan:
     """Read the experiment and check every cell.
+
+    Parameters
+    ----------
+    experiment : str
+        A name or the path of a file.
+    lite : bool
+        Whether to do the small version.
+    out : Path
+        Gets the folder ``<experiment>`` or ``<experiment>-lite``.
+    seeds : str
+        Replace the experiment's (see `parse_seeds`); none leaves them.
+    only : iterable of str
+        ``axis=label`` words that cells must match.
 
     Raises
     ------
     ExperimentError
         With one sentence for each mistake.
     """
-    experiment = load_experiment(options.experiment)
-    if options.lite:
-        if experiment.lite is None:
-            raise ExperimentError(f"{experiment.path.name} has no [lite] section; leave --lite out, or add one.")
-        experiment = experiment.lite
-    if options.seeds:
-        experiment = experiment.with_seeds(options.seeds)
-    folder = (options.out / f"{experiment.name}{'-lite' if options.lite else ''}").expanduser().absolute()
-    cells = build_cells(experiment, folder / "runs")
-    return Plan(experiment, folder, cells, select(cells, options.only))
+    full = load_experiment(experiment)
+    version = full.lite if lite else full
+    if version is None:
+        raise ExperimentError(f"{full.path.name} has no [lite] section; leave --lite out, or add one.")
+    if seeds:
+        version = version.with_seeds(parse_seeds(seeds))
+    folder = (out / f"{full.name}{'-lite' if lite else ''}").expanduser().absolute()
+    cells = build_cells(version, folder / "runs")
+    return Plan(version, folder, cells, select(cells, only))
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

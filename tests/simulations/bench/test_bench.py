@@ -16,9 +16,8 @@ from simulations.bench import cases, growth, limits, messages, split
 from simulations.bench.growth import GrowthBench, overlapping_rows
 from simulations.bench.measure import Bench
 from simulations.bench.messages import MODELS, Problem, layers_for
-from simulations.bench.run import PRESETS
 from simulations.bench.table import tables
-from simulations.cli import STOPPED, Preset, app
+from simulations.cli import STOPPED, app
 from simulations.data.load import load_split
 
 N, D, F = 7, 4000, 1
@@ -144,7 +143,7 @@ def test_a_peer_that_fails_is_skipped_and_ours_is_not():
         raise RuntimeError("broken")
 
     def made(group):
-        return [cases.all_cases(["Mean"])[0], cases.Case("X", group, "Mean", fail, lambda n, f: 0.0)]
+        return [cases.all_cases(["Mean"])[0], cases.Case("X", group, "Mean", fail)]
 
     with cases.quiet():
         broken = Bench(Problem(3, 100, 0), made("flower"), 1, 1, 60.0)
@@ -179,7 +178,7 @@ def test_tables_fit_the_terminal(width):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "Crumb"], "there is no case 'Crumb'"),
+        (["--only", "Crumb"], "the case 'Crumb' is unknown (did you mean 'Krum'?)"),
         (["--f", "4"], "give an f below n / 2"),
         (["--device", "gpu"], "the bench was given device = 'gpu', which names no device of torch's"),
     ],
@@ -222,10 +221,6 @@ def test_a_device_has_a_limit_of_its_own(tmp_path):
         assert made["strategy", name]["difference"] < 1e-4
         assert made["strategy", name]["limit"] == pytest.approx(2 * max(seconds["read"], seconds["copy"]))
     assert made["matrix", "NNM+Median"]["limit"] >= made["matrix", "Krum"]["limit"]
-
-
-def test_presets_are_the_commands():
-    assert list(PRESETS) == [preset.value for preset in Preset]
 
 
 # ---------------------------------------------------------------- messages

@@ -9,7 +9,7 @@ from simulations.experiments import file as experiments
 from simulations.experiments.experiment import ExperimentError
 from simulations.experiments.file import experiment_names, load_experiment
 from simulations.sweep.cells import build_cells, select
-from simulations.sweep.plan import Options, make_plan, parse_seeds
+from simulations.sweep.plan import make_plan, parse_seeds
 
 EXAMPLE = textwrap.dedent(experiments.__doc__.partition("::\n")[2].partition("\n``[table]``")[0])
 TINY = """
@@ -219,7 +219,7 @@ def test_unknown_experiments_are_refused_with_the_known():
 def test_lite_of_an_experiment_that_has_none_is_refused(load):
     path = load(TINY).path
     with pytest.raises(ExperimentError, match=r"no \[lite\] section"):
-        make_plan(Options(str(path), lite=True))
+        make_plan(str(path), lite=True)
 
 
 def test_cells_are_selected_by_axis_and_label(load):

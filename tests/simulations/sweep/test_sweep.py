@@ -4,7 +4,6 @@ import io
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +16,8 @@ from simulations.engine.session import OpenSession, Resources
 from simulations.run.recorder import RunRecorder
 from simulations.run.results import RunResult
 from simulations.sweep import lane, run, shares
-from simulations.sweep.plan import Options, make_plan, show_plan
-from simulations.sweep.progress import Estimate, SweepProgress
+from simulations.sweep.plan import make_plan, show_plan
+from simulations.sweep.progress import SweepProgress
 from simulations.sweep.record import make_record
 from simulations.sweep.store import CellStore, StoreError, read_records
 
@@ -67,7 +66,7 @@ class FakeSession(OpenSession):
         self.log_path.write_text("the log's last words\n")
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, *_):
         self.status = -15
 
     def order(self, config):
@@ -219,7 +218,7 @@ def test_changed_parameters_are_done_anew_and_old_results_set_aside(sweep, sessi
     sweep.experiment.write_text(EXPERIMENT.replace("0.5", "0.6").replace("low", "lowest"))
     result = sweep()
     assert sessions.ran[3:] == [0.6]
-    assert "1 lines of cells with other parameters moved to superseded.jsonl" in result.output
+    assert "1 line of cells with other parameters moved to superseded.jsonl" in result.output
     assert list(by_label(sweep.cells)) == ["lowest", "high", "middle"]
     (old,) = read_records(sweep.folder / "superseded.jsonl")
     assert old["parameters"]["learning-rate"] == 0.5
@@ -254,7 +253,7 @@ def test_recorded_results_are_done_cells_of_their_experiments(folder, tmp_path):
     """What docs/results holds was recorded by several versions, some of which lacked keys of today's."""
     (tmp_path / folder.name).mkdir()
     shutil.copy(folder / "cells.jsonl", tmp_path / folder.name)
-    plan = make_plan(Options(folder.name.removesuffix("-lite"), lite=True, out=tmp_path))
+    plan = make_plan(folder.name.removesuffix("-lite"), lite=True, out=tmp_path)
     output = io.StringIO()
     show_plan(plan, Console(file=output, width=200))
     (cells,) = re.findall(r"(\d+) of \1 cells, (\d+) of them done", output.getvalue())
@@ -367,7 +366,7 @@ def test_a_failed_run_of_several_cells_is_replaced_as_a_whole(sweep, sessions):
 
 
 def test_numbers_that_json_does_not_know_are_refused(sweep, tmp_path):
-    plan = make_plan(Options(str(sweep.experiment)))
+    plan = make_plan(str(sweep.experiment))
     cell = plan.cells[0]
     record = make_record(plan.experiment, cell, RunResult(tmp_path / "none.jsonl")) | {"loss": [float("nan")]}
     with CellStore(sweep.folder, [cell]) as store, pytest.raises(ValueError, match="Out of range float"):
@@ -411,7 +410,7 @@ def test_on_a_ray_cluster_there_is_one_session(sweep, monkeypatch):
 
 
 def test_a_terminal_shows_cells_rounds_and_time_left(sweep):
-    cells = make_plan(Options(str(sweep.experiment))).cells
+    cells = make_plan(str(sweep.experiment)).cells
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=120)
     with SweepProgress(console, cells, cells[1:]) as progress:
         progress.show(1, cells[1], 1)
@@ -424,18 +423,21 @@ def test_a_terminal_shows_cells_rounds_and_time_left(sweep):
         assert "[2/3] rate = middle: failed: ValueError: [no] data" in console.file.getvalue()
 
 
-def test_time_left_is_that_of_the_rounds_so_far(monkeypatch):
+def test_time_left_is_that_of_the_rounds_so_far(sweep, monkeypatch):
+    sweep.experiment.write_text(EXPERIMENT.replace("num-rounds = 2", "num-rounds = 1000"))
+    cells = make_plan(str(sweep.experiment)).cells
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
-    estimate = Estimate(1000)
-    assert estimate.text == "time left unknown"
-    estimate.start()
-    estimate.advance(10)
-    clock.now += 5
-    assert estimate.text == "about 8 min left"  # half a second a round, 990 rounds
-    estimate.advance(890)
-    clock.now += 445
-    assert estimate.text == "about 50 s left"
-    clock.now += 45000
-    estimate.advance(-400)
-    assert estimate.text == "about 12.6 h left"
+    console = Console(file=io.StringIO())
+    with SweepProgress(console, cells, cells) as progress:
+        progress._bars.get_time = lambda: clock.now
+        for task in progress._bars.tasks:
+            task._get_time = lambda: clock.now
+        progress.show(1, cells[0], 0)
+        assert progress._time_left == "time left unknown"
+        clock.now += 60.0  # until the session has started
+        times = []
+        for rounds, seconds in ((1, 0.0), (11, 5.0), (901, 445.0)):
+            clock.now += seconds
+            progress.show(1, cells[0], rounds)
+            times.append(progress._time_left)
+        assert times[1:] == ["about 25 min left", "about 18 min left"]  # half a second a round
