@@ -61,10 +61,10 @@ def list_(
 ) -> None:
     """Show rules, attacks, data sets, partitions, models and experiments, with what each needs."""
     _require(("pydantic",), "lists", "simulation")
-    from simulations.config import listing
+    from simulations.config.listing import make_list
 
     for chosen in Kind if kind is None else [kind]:
-        Console().print(listing.TABLES[chosen.value]())
+        Console().print(make_list(chosen.value))
 
 
 @app.command()
@@ -110,9 +110,9 @@ def sweep(
     _require(("pydantic",) if dry_run else SIMULATION, "simulations", "simulation")
     from simulations.engine.session import Resources
     from simulations.experiments.experiment import ExperimentError
+    from simulations.sweep.cells import make_plan
     from simulations.sweep.lane import SweepError
-    from simulations.sweep.plan import make_plan, show_plan
-    from simulations.sweep.run import run_sweep, show_outcome
+    from simulations.sweep.run import run_sweep, show_outcome, show_plan
     from simulations.sweep.store import StoreError
 
     console = Console()

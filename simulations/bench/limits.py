@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from flwr_robust import kernels
 from flwr_robust.rules.base import CoordinateRule, Needs, Rule
@@ -110,8 +111,6 @@ class Limits:
 
     def _seconds(self, work: Callable[[int], Any]) -> float:
         """Time `work(number)` in each of the threads, none of which lets BLAS start more."""
-        from threadpoolctl import threadpool_limits
-
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(lambda _: None, range(self.threads)))
             start = perf_counter()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from threadpoolctl import threadpool_limits
 
 from flwr_robust.devices import choose_device
 from flwr_robust.parallel import default_threads
@@ -22,8 +24,7 @@ from simulations.bench.memory import free_bytes, shown
 from simulations.bench.messages import Problem
 from simulations.bench.plot import plot_costs, plot_growth
 from simulations.bench.presets import PRESETS
-from simulations.bench.report import as_json, rows
-from simulations.bench.table import tables
+from simulations.bench.report import as_json, rows, tables
 
 FILE = "bench.json"
 THREADS_VARIABLE = "FLWR_ROBUST_THREADS"
@@ -35,31 +36,7 @@ class BenchError(ValueError):
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure, and how.
-
-    Attributes
-    ----------
-    preset : str
-        A name of `PRESETS`; `n`, `d` and `f` take the place of its numbers where they are given.
-    repeats : int
-        Repetitions, of which the median counts.
-    only : sequence of str or None
-        Strategies; all of them if there are none.
-    skip_peers, skip_matrices : bool
-        Whether to leave out other libraries, and rules on plain matrices.
-    simulated_round, growth : bool
-        Whether to measure aggregation's share of a simulated round, and growth, too.
-    peer_limit : float
-        Seconds after which another library's case is not repeated, and which growth does not go beyond.
-    threads : int or None
-        Of us and of the limits; None for the default.
-    device : str or None
-        Where our strategies aggregate through torch; None for compiled loops on the CPU.
-    largest_n, largest_d : int
-        Where growth ends.
-    out : Path
-        Folder of the files.
-    """
+    """The options of ``flwr-robust bench``, whose help explains them."""
 
     preset: str = "small"
     n: int | None = None
@@ -196,16 +173,5 @@ def _using_threads(threads: int | None) -> Iterator[int]:
     if threads is None:
         yield default_threads()
         return
-    from threadpoolctl import threadpool_limits
-
-    before = os.environ.get(THREADS_VARIABLE)
-    os.environ[THREADS_VARIABLE] = str(threads)
-    with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(threads))
-        try:
-            yield threads
-        finally:
-            if before is None:
-                del os.environ[THREADS_VARIABLE]
-            else:
-                os.environ[THREADS_VARIABLE] = before
+    with patch.dict(os.environ, {THREADS_VARIABLE: str(threads)}), threadpool_limits(threads):
+        yield threads

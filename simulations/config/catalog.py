@@ -16,47 +16,30 @@ SEQUENCE = 80
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A classification data set of images, or of texts whose next character is to be told.
-
-    Attributes
-    ----------
-    name : str
-        The name in a run configuration.
-    shape : tuple of int
-        Channels, height and width of one image; or the number of characters of one text.
-    num_classes : int
-        Labels are 0 to ``num_classes - 1``.
-    mean, std : tuple of float
-        Normalisation of each channel, after scaling the pixels to [0, 1]. Empty for texts.
-    default_model : str
-        The model that ``model = "auto"`` stands for.
-    scale : float
-        The value of a white pixel.
-    flips : bool
-        Whether training images are mirrored at random.
-    hub_name : str
-        The data set's name on the Hugging Face hub; empty where it comes with scikit-learn.
-    input_column, label_column : str
-        The columns that hold images (or texts) and labels in the hub's layout.
-    owner_column : str
-        The column that tells who wrote or spoke a sample; empty where nobody did.
-    held_out : float
-        Share of each owner's samples that is kept for testing where there is a training set alone.
-    """
+    """A classification data set of images, or of texts whose next character is to be predicted."""
 
     name: str
     shape: tuple[int, ...]
+    """Channels, height and width of one image; or the number of characters of one text."""
     num_classes: int
     mean: tuple[float, ...]
+    """Normalisation of each channel, after scaling the pixels to [0, 1]. Empty for texts."""
     std: tuple[float, ...]
     default_model: str
+    """The model that ``model = "auto"`` stands for."""
     scale: float = 255.0
+    """The value of a white pixel."""
     flips: bool = False
+    """Whether training images are mirrored at random."""
     hub_name: str = ""
+    """The data set's name on the Hugging Face hub; empty where it comes with scikit-learn."""
     input_column: str = "image"
+    """The column that holds images (or texts) in the hub's layout."""
     label_column: str = "label"
     owner_column: str = ""
+    """The column that names who wrote or spoke a sample; empty where nobody did."""
     held_out: float = 0.0
+    """Share of each owner's samples that is kept for testing where there is a training set alone."""
 
     @property
     def is_text(self) -> bool:
@@ -83,96 +66,45 @@ class ModelSpec:
         return spec.shape in self.shapes if self.shapes else not spec.is_text
 
 
-DATASETS: dict[str, DatasetSpec] = {
-    spec.name: spec
-    for spec in (
-        DatasetSpec("digits", (1, 8, 8), 10, (0.3053,), (0.3760,), "mlp", scale=16.0),
-        # Normalisation and mirroring of the next four: NNM 14.2, ARC D.1.
-        DatasetSpec("mnist", GREY, 10, (0.1307,), (0.3081,), "cnn-mnist", hub_name="ylecun/mnist"),
-        DatasetSpec(
-            "fashion-mnist",
-            GREY,
-            10,
-            (0.0,),
-            (1.0,),
-            "cnn-mnist",
-            flips=True,
-            hub_name="zalando-datasets/fashion_mnist",
-        ),
-        DatasetSpec(
-            "cifar10",
-            COLOUR,
-            10,
-            (0.4914, 0.4822, 0.4465),
-            (0.2023, 0.1994, 0.2010),
-            "cnn-cifar10",
-            flips=True,
-            hub_name="uoft-cs/cifar10",
-            input_column="img",
-        ),
-        DatasetSpec(
-            "cifar100",
-            COLOUR,
-            100,
-            (0.5071, 0.4865, 0.4409),
-            (0.2673, 0.2564, 0.2762),
-            "resnet18",
-            flips=True,
-            hub_name="uoft-cs/cifar100",
-            input_column="img",
-            label_column="fine_label",
-        ),
-        DatasetSpec(
-            "femnist",
-            GREY,
-            62,
-            (0.5,),
-            (0.5,),
-            "cnn-lasa",
-            hub_name="flwrlabs/femnist",
-            label_column="character",
-            owner_column="writer_id",
-            held_out=0.1,
-        ),
-        DatasetSpec(
-            "shakespeare",
-            (SEQUENCE,),
-            90,
-            (),
-            (),
-            "lstm",
-            hub_name="flwrlabs/shakespeare",
-            input_column="x",
-            label_column="y",
-            owner_column="character_id",
-            held_out=0.1,
-        ),
-    )
-}
+# fmt: off
+_DATASETS = (
+    DatasetSpec("digits", (1, 8, 8), 10, (0.3053,), (0.3760,), "mlp", scale=16.0),
+    # Normalisation and mirroring of the next four: NNM 14.2, ARC D.1.
+    DatasetSpec("mnist", GREY, 10, (0.1307,), (0.3081,), "cnn-mnist", hub_name="ylecun/mnist"),
+    DatasetSpec("fashion-mnist", GREY, 10, (0.0,), (1.0,), "cnn-mnist", flips=True,
+                hub_name="zalando-datasets/fashion_mnist"),
+    DatasetSpec("cifar10", COLOUR, 10, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), "cnn-cifar10", flips=True,
+                hub_name="uoft-cs/cifar10", input_column="img"),
+    DatasetSpec("cifar100", COLOUR, 100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), "resnet18", flips=True,
+                hub_name="uoft-cs/cifar100", input_column="img", label_column="fine_label"),
+    DatasetSpec("femnist", GREY, 62, (0.5,), (0.5,), "cnn-lasa",
+                hub_name="flwrlabs/femnist", label_column="character", owner_column="writer_id", held_out=0.1),
+    DatasetSpec("shakespeare", (SEQUENCE,), 90, (), (), "lstm", hub_name="flwrlabs/shakespeare",
+                input_column="x", label_column="y", owner_column="character_id", held_out=0.1),
+)
+# fmt: on
+DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _DATASETS}
 
 # NNM, Table 3: L(outputs) is a linear layer, C(channels) a convolution, R ReLU, M max-pooling, B batch normalisation,
 # D dropout, S log-softmax. K classes. E(size) embeds characters.
-MODELS: dict[str, ModelSpec] = {
-    spec.name: spec
-    for spec in (
-        ModelSpec("softmax", (), "L(K)-S, from zero", "LPA 5.2"),
-        ModelSpec("mlp-small", (), "L(50)-R-L(K)-S", ""),
-        ModelSpec("mlp", (), "L(50)-R-L(50)-R-L(K)-S", "LPA 5.3"),
-        ModelSpec("cnn-mnist", (GREY,), "C(20)-R-M-C(50)-R-M-L(500)-R-L(K)-S", "NNM Table 3, ARC Table 2"),
-        ModelSpec(
-            "cnn-cifar10",
-            (COLOUR,),
-            "C(64)-R-B-C(64)-R-B-M-D-C(128)-R-B-C(128)-R-B-M-D-L(128)-R-D-L(K)-S",
-            "NNM Table 3, ARC Table 2",
-        ),
-        ModelSpec("cnn-lpa", (COLOUR,), "C(16)-R-M-C(32)-R-M-L(128)-R-L(K)-S", "LPA 5.3"),
-        ModelSpec("cnn-mixtailor", (GREY, COLOUR), "C(10)-M-R-C(20)-D-M-R-L(50)-R-D-L(K)-S", "MixTailor A.8"),
-        ModelSpec("cnn-lasa", (GREY,), "C(32)-M-R-C(64)-M-R-L(512)-R-D-L(K)-S", "LASA 7.2"),
-        ModelSpec("resnet18", (COLOUR,), "ResNet-18 with a 3x3 stem and B", "LASA 7.2, ARC F.1"),
-        ModelSpec("resnet18-group", (COLOUR,), "ResNet-18 with a 3x3 stem and GroupNorm(32)", ""),
-        ModelSpec("lstm", ((SEQUENCE,),), "E(8)-LSTM(256)-LSTM(256)-L(K)-S", "LASA 7.2"),
-    )
-}
+# `simulations.node.models` builds most models from these words.
+# fmt: off
+_MODELS = (
+    ModelSpec("softmax", (), "L(K)-S, from zero", "LPA 5.2"),
+    ModelSpec("mlp-small", (), "L(50)-R-L(K)-S", ""),
+    ModelSpec("mlp", (), "L(50)-R-L(50)-R-L(K)-S", "LPA 5.3"),
+    ModelSpec("cnn-mnist", (GREY,), "C(20)-R-M-C(50)-R-M-L(500)-R-L(K)-S", "NNM Table 3, ARC Table 2"),
+    ModelSpec("cnn-cifar10", (COLOUR,), "C(64)-R-B-C(64)-R-B-M-D-C(128)-R-B-C(128)-R-B-M-D-L(128)-R-D-L(K)-S",
+              "NNM Table 3, ARC Table 2"),
+    ModelSpec("cnn-lpa", (COLOUR,), "C(16)-R-M-C(32)-R-M-L(128)-R-L(K)-S", "LPA 5.3"),
+    ModelSpec("cnn-mixtailor", (GREY, COLOUR), "C(10)-M-R-C(20)-D-M-R-L(50)-R-D-L(K)-S", "MixTailor A.8"),
+    ModelSpec("cnn-lasa", (GREY,), "C(32)-M-R-C(64)-M-R-L(512)-R-D-L(K)-S", "LASA 7.2"),
+    ModelSpec("resnet18", (COLOUR,), "ResNet-18 with a 3x3 stem and B", "LASA 7.2, ARC F.1"),
+    ModelSpec("resnet18-group", (COLOUR,), "ResNet-18 with a 3x3 stem and GroupNorm(32)", ""),
+    ModelSpec("lstm", ((SEQUENCE,),), "E(8)-LSTM(256)-LSTM(256)-L(K)-S", "LASA 7.2"),
+)
+# fmt: on
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _MODELS}
 
 PARTITIONS: dict[str, str] = {
     "iid": "each node draws from the same distribution",

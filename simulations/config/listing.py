@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rich.table import Table
 
-from simulations.config import catalog
-from simulations.experiments.file import experiment_names, load_experiment
+from clients.attacks import ALIASES, REGISTRY
+from flwr_robust import rules as library
+from flwr_robust.rules import PreAggregation
+from simulations.config.catalog import DATASETS, FAULTS, MODELS, PARTITIONS, shape_text
+from simulations.experiments.experiment import experiment_names, load_experiment
 
 # The NNM paper's numbers of nodes, for which proven coefficients are shown.
 EXAMPLE_N, EXAMPLE_F = 17, 4
@@ -22,103 +25,82 @@ KNOWLEDGE = {
 }
 
 
-def rules() -> Table:
-    """List rules and pre-aggregations with their parameters and least numbers of nodes."""
-    from flwr_robust import rules as library
-
-    def rows() -> Iterable[tuple[str, ...]]:
-        for name, stage in library.REGISTRY.items():
-            kind = "pre-aggregation" if issubclass(stage, library.PreAggregation) else "rule"
-            needs = _requirement(stage)
-            yield name, kind, _parameters(stage), needs, stage.breakdown, _kappa(stage), stage.source
-
-    headings = "Name Kind Parameters Needs Breakdown Kappa* Source"
-    table = _table("Rules, chained with + as in arc+nnm+trimmed-mean", headings, rows())
-    table.caption = f"* proven robustness coefficient at n = {EXAMPLE_N}, f = {EXAMPLE_F}"
-    return table
+def rules() -> Iterator[tuple[str, ...]]:
+    """Yield rules and pre-aggregations with their parameters and least numbers of nodes."""
+    for name, stage in library.REGISTRY.items():
+        kind = "pre-aggregation" if issubclass(stage, PreAggregation) else "rule"
+        yield name, kind, _parameters(stage), _requirement(stage), stage.breakdown, _kappa(stage), stage.source
 
 
-def attacks() -> Table:
-    """List attacks with their parameters and what they must know."""
-    from clients import attacks as library
+def attacks() -> Iterator[tuple[str, ...]]:
+    """Yield attacks with their parameters and what they must know."""
+    for name, attack in REGISTRY.items():
+        others = [alias for alias, target in ALIASES.items() if target == name]
+        shown = f"{name} ({', '.join(others)})" if others else name
+        effect = (inspect.getdoc(attack) or "").partition("\n")[0].rstrip(".")
+        yield shown, _parameters(attack), KNOWLEDGE[attack.knows], effect
+    yield FAULTS, "", "nothing", "Simulations: non-finite, wrong-shape, garbage, silent nodes side by side, as mods"
 
-    def rows() -> Iterable[tuple[str, ...]]:
-        for name, attack in library.REGISTRY.items():
-            others = [alias for alias, target in library.ALIASES.items() if target == name]
-            shown = f"{name} ({', '.join(others)})" if others else name
-            yield shown, _parameters(attack), KNOWLEDGE[attack.knows], _first_sentence(attack)
-        yield (
-            catalog.FAULTS,
-            "",
-            "nothing",
-            "Simulations: non-finite, wrong-shape, garbage, silent nodes side by side, as mods",
-        )
 
-    return _table(
+def datasets() -> Iterator[tuple[str, ...]]:
+    """Yield data sets with their shapes and origins."""
+    for spec in DATASETS.values():
+        origin = spec.hub_name or "comes with scikit-learn"
+        yield spec.name, shape_text(spec.shape), str(spec.num_classes), spec.default_model, origin
+
+
+def models() -> Iterator[tuple[str, ...]]:
+    """Yield models with the samples that they take."""
+    for spec in MODELS.values():
+        yield spec.name, " or ".join(map(shape_text, spec.shapes)) or "any images", spec.layers, spec.source
+
+
+def experiments() -> Iterator[tuple[str, ...]]:
+    """Yield the experiments that come with the project, with their numbers of cells."""
+    for name in experiment_names():
+        one = load_experiment(name)
+        lite = str(one.lite.num_cells) if one.lite else ""
+        yield name, one.title, str(one.num_supernodes or "any"), str(one.num_cells), lite, one.source
+
+
+# What each list is called, its headings, and its rows.
+LISTS: dict[str, tuple[str, str, Callable[[], Iterable[tuple[str, ...]]]]] = {
+    "rules": (
+        "Rules, chained with + as in arc+nnm+trimmed-mean",
+        "Name Kind Parameters Needs Breakdown Kappa* Source",
+        rules,
+    ),
+    "attacks": (
         "Attacks (a simulation searches the best tau unless attack-args gives one)",
         "Name Parameters Knows Effect",
-        rows(),
-    )
-
-
-def datasets() -> Table:
-    """List data sets with their shapes and origins."""
-
-    def rows() -> Iterable[tuple[str, ...]]:
-        for spec in catalog.DATASETS.values():
-            origin = spec.hub_name or "comes with scikit-learn"
-            yield spec.name, catalog.shape_text(spec.shape), str(spec.num_classes), spec.default_model, origin
-
-    return _table("Data sets", "Name Samples Classes Model Origin", rows())
-
-
-def partitions() -> Table:
-    """List the ways of sharing out data."""
-    return _table("Partitions", "Name Meaning", catalog.PARTITIONS.items())
-
-
-def models() -> Table:
-    """List models with the samples that they take."""
-
-    def rows() -> Iterable[tuple[str, ...]]:
-        for spec in catalog.MODELS.values():
-            taken = " or ".join(map(catalog.shape_text, spec.shapes)) or "any images"
-            yield spec.name, taken, spec.layers, spec.source
-
-    return _table("Models", "Name Samples Layers Source", rows())
-
-
-def experiments() -> Table:
-    """List the experiments that come with the project, with their numbers of cells."""
-
-    def rows() -> Iterable[tuple[str, ...]]:
-        for name in experiment_names():
-            experiment = load_experiment(name)
-            nodes = str(experiment.num_supernodes or "any")
-            lite = str(experiment.lite.num_cells) if experiment.lite else ""
-            yield name, experiment.title, nodes, str(experiment.num_cells), lite, experiment.source
-
-    return _table("Experiments, done by flwr-robust sweep NAME [--lite]", "Name Title Nodes Cells Lite Source", rows())
-
-
-TABLES: dict[str, Callable[[], Table]] = {
-    table.__name__: table for table in (rules, attacks, datasets, partitions, models, experiments)
+        attacks,
+    ),
+    "datasets": ("Data sets", "Name Samples Classes Model Origin", datasets),
+    "partitions": ("Partitions", "Name Meaning", PARTITIONS.items),
+    "models": ("Models", "Name Samples Layers Source", models),
+    "experiments": (
+        "Experiments, run by flwr-robust sweep NAME [--lite]",
+        "Name Title Nodes Cells Lite Source",
+        experiments,
+    ),
 }
 
 
-def _table(title: str, headings: str, rows: Iterable[tuple[str, ...]]) -> Table:
+def make_list(kind: str) -> Table:
+    """Return one of the lists."""
+    title, headings, rows = LISTS[kind]
     table = Table(title=title, title_justify="left")
     for number, heading in enumerate(headings.split()):
         table.add_column(heading, no_wrap=number == 0)
-    for row in rows:
+    for row in rows():
         table.add_row(*row)
+    if "Kappa*" in headings:
+        table.caption = f"* proven robustness coefficient at n = {EXAMPLE_N}, f = {EXAMPLE_F}"
     return table
 
 
 def _kappa(stage: Any) -> str:
     """Return the proven coefficient for the example's numbers of nodes; how a pre-aggregation changes a rule's."""
-    from flwr_robust import rules as library
-
     if issubclass(stage, library.NNM):
         return f"{8 * EXAMPLE_F / (EXAMPLE_N - EXAMPLE_F):.3g} (rule's + 1)"
     if issubclass(stage, library.ARC):
@@ -150,7 +132,3 @@ def _parameters(component: Callable[..., Any]) -> str:
         else:
             written.append(f"{name}={default}")
     return ", ".join(written)
-
-
-def _first_sentence(component: object) -> str:
-    return (inspect.getdoc(component) or "").partition("\n")[0].rstrip(".")

@@ -29,7 +29,7 @@ from simulations.config.catalog import (
 )
 from simulations.config.components import make_attack, make_rule, seen_share
 from simulations.config.schedules import parse_schedule
-from simulations.experiments.file import experiment_names, load_experiment
+from simulations.experiments.experiment import experiment_names, load_experiment
 from simulations.validation import Checked, one_of, sentences
 from simulations.wording import unknown
 

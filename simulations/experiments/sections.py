@@ -1,45 +1,4 @@
-"""What an experiment file says of its report: ``[table]``, ``[[figure]]`` and ``[[paper-numbers]]``.
-
-They may look like this, for a grid of attacks, defences, alphas and seeds::
-
-    [table]
-    rows = ["alpha", "defense"]      # axes down and across; seeds become mean and standard deviation,
-    columns = ["attack"]             # an axis in neither gets rows of its own
-    metric = "max-accuracy"          # the default; a list gives several tables
-    worst-case = "attack"            # adds the worst over an axis; is all that is shown, if the axis is in neither
-    average = "attack"               # the same with the mean
-    compare-along = "rows"           # the best is bold along rows, columns (the default) or an axis,
-    block-size = 3                   # here of every three rows
-    without = ["baseline"]           # labels that neither compete nor count in worst cases and averages
-
-    [[figure]]
-    kind = "curves"                  # over the rounds, with a band over the seeds
-    y = ["measure/xi", "measure/A"]  # the default is accuracy
-    lines = "defense"
-    panels = ["alpha"]
-    where = { attack = ["ALIE"] }    # these cells alone
-
-    [[figure]]
-    kind = "bars"                    # or lines: over the labels of an axis
-    x = "alpha"
-    y = "max-accuracy"
-    lines = "defense"
-    worst-case = "attack"
-
-    [[figure]]
-    kind = "heatmap"
-    x = "attack"
-    y = "alpha"
-    value = "final-accuracy"
-    best = "defense"                 # the best label of this axis alone, named in each block
-
-    [[paper-numbers]]                # in per cent where the metric is shown so; without the axis of a worst case or
-    where = { alpha = 0.1, defense = "Krum", attack = "ALIE" }      # an average, it is the worst case or the average
-    value = 43.2
-    spread = 1.3
-
-Axes that the small version removes, or that have one label, are left out without a word.
-"""
+"""What an experiment file says of its report: ``[table]``, ``[[figure]]`` and ``[[paper-numbers]]``."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Facts:
 
 def make_facts(sweep: Sweep) -> Facts:
     """Collect them."""
-    wall = [cell.totals["wall-seconds"] for cell in sweep.cells if "wall-seconds" in cell.totals]
+    wall = [cell.wall_s for cell in sweep.cells if cell.wall_s is not None]
     done, asked = len(sweep.cells), len(sweep.rows)
     summary = {
         "Version": "lite: smaller than in the paper" if sweep.lite else "full: the paper's parameters",
@@ -168,7 +168,7 @@ def _keys(choices: Iterable[Choice]) -> str:
 
 def _parameters(sweep: Sweep) -> pd.DataFrame:
     """Return the run-config keys of all cells, a column each."""
-    return pd.DataFrame([dict(cell.parameters) for cell in (*sweep.cells, *sweep.failed)], dtype=object)
+    return pd.DataFrame([cell.parameters for cell in (*sweep.cells, *sweep.failed)], dtype=object)
 
 
 def _mixed(sweep: Sweep) -> dict[str, list[str]]:
@@ -179,7 +179,7 @@ def _mixed(sweep: Sweep) -> dict[str, list[str]]:
 
 
 def _versions(sweep: Sweep) -> str:
-    ran = pd.DataFrame([dict(cell.versions) for cell in sweep.ran], dtype=object)
+    ran = pd.DataFrame([cell.versions for cell in sweep.ran], dtype=object)
     known = {package: ran[package].dropna().unique() for package in ran}
     return ", ".join(f"{package} {' and '.join(versions)}" for package, versions in known.items() if len(versions))
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from flwr_robust.record.fates import ReportError
-from simulations.experiments.experiment import Choice, Experiment, ExperimentError
-from simulations.experiments.file import load_experiment
+from simulations.experiments.experiment import Choice, Experiment, ExperimentError, load_experiment
 from simulations.experiments.sections import Label
 from simulations.reports.cells import Cell, Labels, read_cell
 from simulations.sweep.folder import CELLS, EXPERIMENT

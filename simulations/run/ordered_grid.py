@@ -31,34 +31,27 @@ class OrderedGrid(Grid):
         return self._partition_of.get(node_id, len(self._partition_of)), node_id
 
     def set_run(self, run: Run) -> None:
-        """Pass the run on."""
         self._grid.set_run(run)
 
     @property
     def run(self) -> Run:
-        """The run of the grid beneath."""
         return self._grid.run
 
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """Create a message on the grid beneath."""
         return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
 
     def get_node_ids(self) -> list[int]:
-        """Return the ids of the nodes that take part, by partition."""
         return sorted(filter(self._partition_of.__contains__, self._grid.get_node_ids()), key=self._rank)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Push messages by partition."""
         return self._grid.push_messages(self._sorted_messages(messages))
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Pull what has come, by partition."""
         return self._sorted_replies(self._grid.pull_messages(message_ids))
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Send messages and return the replies, both by partition."""
         return self._sorted_replies(self._grid.send_and_receive(self._sorted_messages(messages), timeout=timeout))
 
     def _sorted_messages(self, messages: Iterable[Message]) -> list[Message]:

@@ -17,7 +17,7 @@ from clients import Adversary
 from flwr_robust import RobustStrategy
 from simulations.config.components import poisons_data
 from simulations.config.run_config import ConfigurationError, RunConfig
-from simulations.experiments.file import load_experiment
+from simulations.experiments.experiment import load_experiment
 from simulations.node.models import initial_model
 from simulations.node.node import run_partitions
 from simulations.run.evaluation import Evaluation

@@ -13,19 +13,32 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from rich.console import Console
+from rich.table import Table
 
 from simulations.engine.session import Resources
-from simulations.sweep.cells import Cell, describe
+from simulations.sweep.cells import Cell, Plan, describe
 from simulations.sweep.folder import CELLS, EXPERIMENT
 from simulations.sweep.lane import Lane, SweepError
-from simulations.sweep.plan import Plan
 from simulations.sweep.progress import SweepProgress
 from simulations.sweep.record import Record, make_record
 from simulations.sweep.shares import joins_cluster, sensible_sessions, share_out
-from simulations.sweep.store import CellStore
+from simulations.sweep.store import CellStore, read_records
 from simulations.wording import count
 
 POLL_INTERVAL = 0.25
+
+
+def show_plan(plan: Plan, console: Console) -> None:
+    """Show the chosen cells and what became of them so far."""
+    records = {record["cell"]: record["status"] for record in read_records(plan.folder / CELLS)}
+    table = Table(*plan.experiment.axes, "Rounds", "Nodes", "Status", title=plan.experiment.title, title_justify="left")
+    for cell in plan.chosen:
+        labels = [str(label) for label in cell.labels.values()]
+        status = records.get(cell.fingerprint, "to do")
+        table.add_row(*labels, str(cell.config.num_rounds), str(cell.num_nodes), status)
+    console.print(table)
+    done = sum(records.get(cell.fingerprint) == "done" for cell in plan.chosen)
+    console.print(f"{len(plan.chosen)} of {len(plan.cells)} cells, {done} of them done: {plan.folder}", soft_wrap=True)
 
 
 def run_sweep(plan: Plan, nodes: Resources, parallel: int | None, console: Console) -> list[Record]:

@@ -10,7 +10,7 @@ from clients import attacks
 from flwr_robust import rules
 from simulations.cli import app
 from simulations.config import catalog
-from simulations.experiments.file import experiment_names
+from simulations.experiments.experiment import experiment_names
 
 NAMES = {
     "rules": rules.REGISTRY,

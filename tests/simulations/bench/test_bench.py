@@ -16,7 +16,7 @@ from simulations.bench import cases, growth, limits, messages, split
 from simulations.bench.growth import GrowthBench, overlapping_rows
 from simulations.bench.measure import Bench
 from simulations.bench.messages import MODELS, Problem, layers_for
-from simulations.bench.table import tables
+from simulations.bench.report import tables
 from simulations.cli import STOPPED, app
 from simulations.data.load import load_split
 

@@ -8,8 +8,8 @@ from flwr.common.config import get_fused_config_from_dir, parse_config_args
 
 from simulations.config.components import poisons_data
 from simulations.config.run_config import NOT_GIVEN, ConfigurationError, RunConfig, defaults
-from simulations.experiments import file as experiments
-from simulations.experiments.file import experiment_names, load_experiment
+from simulations.experiments import experiment as experiments
+from simulations.experiments.experiment import experiment_names, load_experiment
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -5,7 +5,7 @@ import tomllib
 import zlib
 from pathlib import Path
 
-from simulations.experiments.file import read_experiment
+from simulations.experiments.experiment import read_experiment
 from simulations.reports.sweeps import read_sweep
 from simulations.validation import listed
 

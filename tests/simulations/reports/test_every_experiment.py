@@ -2,7 +2,7 @@
 
 import pytest
 
-from simulations.experiments.file import FOLDER, experiment_names
+from simulations.experiments.experiment import FOLDER, experiment_names
 from simulations.experiments.sections import HeatmapSection
 from simulations.reports.facts import make_facts
 from simulations.reports.figures.data import make_chart

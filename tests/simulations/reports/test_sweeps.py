@@ -2,16 +2,13 @@
 
 import json
 import re
-import textwrap
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from flwr_robust.record.fates import ReportError
-from simulations.experiments import sections
-from simulations.experiments.experiment import ExperimentError
-from simulations.experiments.file import read_experiment
+from simulations.experiments.experiment import FOLDER, ExperimentError, read_experiment
 from simulations.reports.facts import differences, make_facts, problems
 from simulations.reports.sweeps import read_sweep
 from simulations.sweep.folder import find_sweeps
@@ -112,7 +109,7 @@ def test_folders_without_a_report_say_why(tmp_path, two_rules, file, text, told)
 
 
 def test_the_format_that_is_described_is_the_one_that_is_read(tmp_path):
-    described = textwrap.dedent(sections.__doc__.partition("::\n")[2].partition("\nAxes that")[0])
+    described = (FOLDER / "README.md").read_text(encoding="utf-8").split("```")[3].removeprefix("toml\n")
     toml = """
     [parameters]
     [grid]

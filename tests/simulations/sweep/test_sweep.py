@@ -16,9 +16,10 @@ from simulations.engine.session import OpenSession, Resources
 from simulations.run.recorder import RunRecorder
 from simulations.run.results import RunResult
 from simulations.sweep import lane, run, shares
-from simulations.sweep.plan import make_plan, show_plan
+from simulations.sweep.cells import make_plan
 from simulations.sweep.progress import SweepProgress
 from simulations.sweep.record import make_record
+from simulations.sweep.run import show_plan
 from simulations.sweep.store import CellStore, StoreError, read_records
 
 RECORDED = Path(__file__).resolve().parents[3] / "docs" / "results"

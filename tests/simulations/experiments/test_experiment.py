@@ -1,17 +1,13 @@
 """Experiment files: what is read from them, which cells they have, and every mistake's sentence."""
 
-import textwrap
 from pathlib import Path
 
 import pytest
 
-from simulations.experiments import file as experiments
-from simulations.experiments.experiment import ExperimentError
-from simulations.experiments.file import experiment_names, load_experiment
-from simulations.sweep.cells import build_cells, select
-from simulations.sweep.plan import make_plan, parse_seeds
+from simulations.experiments.experiment import FOLDER, ExperimentError, experiment_names, load_experiment
+from simulations.sweep.cells import build_cells, make_plan, parse_seeds, select
 
-EXAMPLE = textwrap.dedent(experiments.__doc__.partition("::\n")[2].partition("\n``[table]``")[0])
+EXAMPLE = (FOLDER / "README.md").read_text(encoding="utf-8").split("```")[1].removeprefix("toml\n")
 TINY = """
 [federation]
 num-supernodes = 5
