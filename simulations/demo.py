@@ -51,14 +51,7 @@ def cases(folder: Path, rounds: int) -> list[Case]:
 def run_demo(out_dir: Path, rounds: int, console: Console) -> list[RunResult]:
     """Run the cases in one session, show their accuracies and draw them.
 
-    Parameters
-    ----------
-    out_dir : Path
-        Gets ``demo.png`` and the folder ``demo`` with results and log.
-    rounds : int
-        Of each case.
-    console : Console
-        Where to write.
+    The folder gets ``demo.png`` and the folder ``demo`` with results and log.
     """
     folder = out_dir / "demo"
     log_path = folder / "session.log"
@@ -78,15 +71,7 @@ def run_demo(out_dir: Path, rounds: int, console: Console) -> list[RunResult]:
 
 
 def plot_accuracy(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:
-    """Draw test accuracy by round.
-
-    Parameters
-    ----------
-    curves : mapping
-        Rounds and accuracies (0 to 1) of each run, by its name.
-    path : Path
-        The picture's file.
-    """
+    """Draw test accuracy by round: rounds and accuracies (0 to 1) of each run, by its name."""
     figure = new_sheet(7.0, 4.4)
     axes = figure.add_subplot()
     tidy(axes)

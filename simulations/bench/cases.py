@@ -54,25 +54,16 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """Something to measure.
-
-    Attributes
-    ----------
-    name : str
-        What it is called.
-    group : str
-        ``strategy``, ``matrix``, ``flower`` or ``byzfl``.
-    rule : str
-        The name among `OURS` of what it does.
-    start : callable
-        Takes the problem, and returns a function that gets one repetition ready and returns it: a function
-        without arguments, to be timed. It raises SkippedError where the case cannot be measured.
-    """
+    """Something to measure."""
 
     name: str
     group: str
+    """``strategy``, ``matrix``, ``flower`` or ``byzfl``."""
     rule: str
+    """The name among `OURS` of what it does."""
     start: Callable[[Problem], Callable[[], Thunk]]
+    """Takes the problem, and returns a function that gets one repetition ready and returns it: a function without
+    arguments, to be timed. It raises SkippedError where the case cannot be measured."""
 
     @property
     def is_peer(self) -> bool:

@@ -32,21 +32,10 @@ ON_CPU = ("lasa",)
 class Limits:
     """What this machine needs at the least for the steps that aggregation is made of.
 
-    Parameters
-    ----------
-    problem : Problem
-        Whose replies are read.
-    threads : int
-        To use.
-    device : str, optional
-        Where strategies aggregate through torch, if they do.
-
-    Attributes
-    ----------
-    measurements : dict
-        Functions that measure the seconds of ``read`` (all replies once, and write one model), ``gram`` (float32
-        Gram matrix of n rows), ``mix`` (an n x n matrix times n rows) and ``exchange`` (ordering two rows of
-        d values, the step that sorting networks are made of); and ``copy`` (all replies to the device once).
+    `measurements` are functions that measure the seconds of ``read`` (all replies once, and write one model),
+    ``gram`` (float32 Gram matrix of n rows), ``mix`` (an n x n matrix times n rows) and ``exchange`` (ordering two
+    rows of d values, the step that sorting networks are made of); and ``copy`` (all replies to the device once),
+    where there is a device.
     """
 
     def __init__(self, problem: Problem, threads: int, device: str | None = None) -> None:

@@ -27,34 +27,23 @@ MODELS = 8
 
 @dataclass
 class Result:
-    """What was found out about a case.
-
-    Attributes
-    ----------
-    first : float or None
-        Seconds of the first call, which may include compiling.
-    seconds : list of float
-        Of the repetitions that count.
-    peak_bytes : int or None
-        Most extra memory; None where it was not measured.
-    parts : dict of str to float
-        Seconds of each part; empty but for strategies of ours.
-    difference : float or None
-        Largest difference of a strategy's result to its rule's on the matrix, relative to the latter's largest value.
-    skipped : str or None
-        Why there are no seconds.
-    once : bool
-        Whether the first call is the only one, because it took so long.
-    """
+    """What was found out about a case."""
 
     case: Case
     first: float | None = None
+    """Seconds of the first call, which may include compiling."""
     seconds: list[float] = field(default_factory=list)
+    """Of the repetitions that count."""
     peak_bytes: int | None = None
+    """Most extra memory; None where it was not measured."""
     parts: dict[str, float] = field(default_factory=dict)
+    """Seconds of each part; empty but for strategies of ours."""
     difference: float | None = None
+    """Largest difference of a strategy's result to its rule's on the matrix, relative to the latter's largest value."""
     skipped: str | None = None
+    """Why there are no seconds."""
     once: bool = False
+    """Whether the first call is the only one, because it took so long."""
 
     @property
     def median(self) -> float | None:
@@ -67,10 +56,8 @@ class Bench:
 
     Parameters
     ----------
-    problem : Problem
-        Messages and matrix.
-    cases : sequence of Case
-        In the order of the table.
+    problem, cases : Problem, sequence of Case
+        What is measured, in the order of the table.
     threads : int
         Of the limits; the cases' own are set elsewhere.
     repeats : int

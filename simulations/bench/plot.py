@@ -22,17 +22,7 @@ PART_COLOURS = dict(zip(PARTS, ("#56B4E9", "#0072B2", "#CC79A7", "#009E73", "#E6
 
 
 def plot_costs(found: Sequence[Row], path: Path, title: str) -> Path:
-    """Draw our strategies' seconds as multiples of FedAvg's, split into parts, beside peers and limits.
-
-    Parameters
-    ----------
-    found : sequence of Row
-        All rows of a bench.
-    path : Path
-        The picture's file.
-    title : str
-        Above the picture.
-    """
+    """Draw our strategies' seconds as multiples of FedAvg's, split into parts, beside peers and limits."""
     ours = [row for row in strategies(found) if row.to_fedavg is not None]
     figure, axes = _figure((9.0, 1.5 + 0.27 * len(ours)))
     peers = [row for row in found if row.group in (FLOWER, BYZFL) and row.to_fedavg and row.name != "FedAvg"]

@@ -26,19 +26,7 @@ PACKAGES = ("flwr-robust", "flwr", "numpy", "numba", "scikit-learn", "torch", "b
 
 @dataclass(frozen=True)
 class Row:
-    """A case's numbers. Ratios are those of medians; None where one of the two is missing.
-
-    Attributes
-    ----------
-    peer : str or None
-        The fastest of other libraries' cases for the same rule; for a plain matrix, of ByzFL's.
-    limit : float or None
-        Seconds below which the rule cannot come on this machine (see `limits.least_seconds`).
-    peak_share : float or None
-        Peak extra memory, the result included, as a share of the replies' own n * d * 4 bytes.
-    parts : dict of str to float
-        Seconds of each part, from repetitions of their own.
-    """
+    """A case's numbers. Ratios are those of medians; None where one of the two is missing."""
 
     name: str
     group: str
@@ -48,12 +36,16 @@ class Row:
     first: float | None
     to_fedavg: float | None
     peer: str | None
+    """The fastest of other libraries' cases for the same rule; for a plain matrix, of ByzFL's."""
     to_peer: float | None
     limit: float | None
+    """Seconds below which the rule cannot come on this machine (see `limits.least_seconds`)."""
     to_limit: float | None
     peak_bytes: int | None
     peak_share: float | None
+    """Peak extra memory, the result included, as a share of the replies' own n * d * 4 bytes."""
     parts: dict[str, float]
+    """Seconds of each part, from repetitions of their own."""
     difference: float | None
     skipped: str | None
 

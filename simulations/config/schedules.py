@@ -18,18 +18,12 @@ ALLOWED = (
 
 @dataclass(frozen=True)
 class Schedule:
-    """A factor of the learning rate.
-
-    Attributes
-    ----------
-    factor : callable
-        Maps a step of a node, or a round, counted from 1, to the factor.
-    by_round : bool
-        Whether rounds are counted instead of a node's steps.
-    """
+    """A factor of the learning rate."""
 
     factor: Factor
+    """Maps a step of a node, or a round, counted from 1, to the factor."""
     by_round: bool = False
+    """Whether rounds are counted instead of a node's steps."""
 
     def __call__(self, count: int) -> float:
         """Return the factor of a step or round, counted from 1."""

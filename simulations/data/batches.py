@@ -22,22 +22,15 @@ LabelMap = Callable[[Indices, torch.Tensor], Indices]
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a round.
-
-    Attributes
-    ----------
-    batch_size : int
-        Samples in a step; a node that holds fewer uses all of them. 0: all that the node has, in order.
-    steps : int
-        How many, each on samples drawn without replacement.
-    epochs : int
-        Unless 0, passes over the samples in random order take the place of `steps`; the last step of a
-        pass takes what is left.
-    """
+    """The steps of a round."""
 
     batch_size: int
+    """Samples in a step; a node that holds fewer uses all of them. 0: all that the node has, in order."""
     steps: int = 1
+    """How many, each on samples drawn without replacement."""
     epochs: int = 0
+    """Unless 0, passes over the samples in random order take the place of `steps`; the last step of a pass takes what
+    is left."""
 
     def count(self, samples: int) -> int:
         """Return the steps of a node that holds so many samples."""
@@ -74,14 +67,10 @@ def draw_batches(
 
     Parameters
     ----------
-    inputs : Inputs
-        Decides normalisation and mirroring.
-    data : Split
-        The training set.
-    indices : array of int
-        The node's samples.
-    plan : Plan
-        How many batches of how many samples.
+    inputs, data : Inputs, Split
+        How samples are read, and the training set.
+    indices, plan : array of int, Plan
+        The node's samples, and how many batches of how many.
     seeds : tuple of int
         Determine the draws: the run's seed, the node's partition and the round.
     device : torch.device

@@ -27,21 +27,13 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Split:
-    """Samples and their labels.
-
-    Attributes
-    ----------
-    inputs : uint8 array
-        Images, (samples, channels, height, width), or texts as numbers of characters, (samples, length).
-    labels : int64 array
-        One for each sample.
-    owners : int64 array or None
-        Who wrote or spoke each sample, numbered from 0 within the split; None where nobody did.
-    """
+    """Samples and their labels."""
 
     inputs: npt.NDArray[np.uint8]
+    """Images, (samples, channels, height, width), or texts as numbers of characters, (samples, length)."""
     labels: npt.NDArray[np.int64]
     owners: npt.NDArray[np.int64] | None = None
+    """Who wrote or spoke each sample, numbered from 0 within the split; None where nobody did."""
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -49,16 +41,7 @@ class Split:
 
 
 def decode(table: datasets.Dataset, spec: DatasetSpec, origin: str) -> Split:
-    """Read a table.
-
-    Parameters
-    ----------
-    table : datasets.Dataset
-        In the layout of `spec.hub_name`.
-    spec : DatasetSpec
-        What it must hold.
-    origin : str
-        Where it comes from, for errors.
+    """Read a table in the layout of `spec.hub_name`, which comes from `origin`.
 
     Raises
     ------

@@ -19,23 +19,15 @@ SHIFT = 4
 
 @dataclass(frozen=True)
 class Inputs:
-    """How a run reads its samples.
-
-    Attributes
-    ----------
-    spec : DatasetSpec
-        The data set.
-    mean, std : tuple of float
-        Of each channel.
-    mirror, crop : bool
-        What happens to training images at random.
-    """
+    """How a run reads its samples."""
 
     spec: DatasetSpec
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    """Of each channel."""
     mirror: bool = False
     crop: bool = False
+    """What happens to training images at random."""
 
     @classmethod
     @lru_cache(maxsize=8)

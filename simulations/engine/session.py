@@ -27,22 +27,14 @@ NO_MORE: dict[str, Any] = {}  # the order that ends a session
 
 @dataclass(frozen=True)
 class Resources:
-    """What each simulated node gets: Ray runs as many nodes at once as fit the session's part of the machine.
-
-    Attributes
-    ----------
-    num_cpus, num_gpus : float
-        Of each node.
-    session_cpus : int or None
-        The cores of the whole session; None is all, and the only choice on a cluster that is there already.
-    devices : tuple of str or None
-        The GPUs of the whole session, as in ``CUDA_VISIBLE_DEVICES``; None is all.
-    """
+    """What each simulated node gets: Ray runs as many nodes at once as fit the session's part of the machine."""
 
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     session_cpus: int | None = None
+    """The cores of the whole session; None is all, and the only choice on a cluster that is there already."""
     devices: tuple[str, ...] | None = None
+    """The GPUs of the whole session, as in ``CUDA_VISIBLE_DEVICES``; None is all."""
 
 
 class OpenSession:
@@ -126,15 +118,7 @@ class OpenSession:
 
 
 class Session(OpenSession):
-    """A child process that does the given runs and ends.
-
-    Parameters
-    ----------
-    configs : sequence of RunConfig
-        The runs, in order.
-    num_supernodes, log_path, resources
-        See `OpenSession`.
-    """
+    """A child process that does the given runs in order, and ends."""
 
     log_level = "INFO"
 

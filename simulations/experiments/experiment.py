@@ -39,42 +39,22 @@ class Choice:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment file, in full or in its lite version.
-
-    Attributes
-    ----------
-    name : str
-        The file's name without ``.toml``.
-    path : Path
-        The file.
-    title, source, paper, claim : str
-        What it shows, where it was published, and what is claimed there.
-    num_supernodes : int or None
-        The number of nodes that the experiment is defined for.
-    parameters : dict
-        Run-config keys that replace the defaults.
-    axes : dict of str to tuple of Choice
-        The grid.
-    exclude : tuple of dict
-        Labels by axis; cells that have one of each are left out.
-    sections : ReportSections
-        What its report shows.
-    lite : Experiment or None
-        The small version, if there is one.
-    is_lite : bool
-        Whether this is a small version.
-    """
+    """One experiment file, in full or in its lite version."""
 
     name: str
+    """The file's name without ``.toml``."""
     path: Path
     title: str = ""
     source: str = ""
     paper: str = ""
     claim: str = ""
+    """What it shows, where it was published, and what is claimed there."""
     num_supernodes: int | None = None
+    """The number of nodes that the experiment is defined for."""
     parameters: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, tuple[Choice, ...]] = field(default_factory=dict)
     exclude: tuple[dict[str, tuple[Label, ...]], ...] = ()
+    """Labels by axis; cells that have one of each are left out."""
     sections: ReportSections = field(default_factory=ReportSections)
     lite: Experiment | None = None
     is_lite: bool = False

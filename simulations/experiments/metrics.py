@@ -16,37 +16,24 @@ PER_CENT = 100.0
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a cell, or by round.
-
-    Attributes
-    ----------
-    name : str
-        As in experiment files.
-    title : str
-        For headings and axes.
-    unit : str
-        Behind the title, in brackets; may be empty.
-    better : int
-        1 if more is better, -1 if less is, 0 if neither.
-    scale : float
-        What the number is multiplied with to be shown.
-    symbol : str
-        Instead of the title where several metrics are beside each other.
-    smooth : bool
-        Whether curves show means over several rounds, since it depends on what is drawn at random in each round.
-    median : bool
-        Whether a run counts with the median of its rounds instead of their mean: the first round of a session loads
-        compiled code, which takes ten times as long as aggregation.
-    """
+    """A number of a cell, or by round."""
 
     name: str
     title: str
+    """For headings and axes."""
     unit: str = ""
+    """Behind the title, in brackets; may be empty."""
     better: int = 0
+    """1 if more is better, -1 if less is, 0 if neither."""
     scale: float = 1.0
+    """What the number is multiplied with to be shown."""
     symbol: str = ""
+    """Instead of the title where several metrics are beside each other."""
     smooth: bool = False
+    """Whether curves show means over several rounds, since it depends on what is drawn at random in each round."""
     median: bool = False
+    """Whether a run counts with the median of its rounds instead of their mean: the first round of a session loads
+    compiled code, which takes ten times as long as aggregation."""
 
     @property
     def short(self) -> str:

@@ -15,16 +15,7 @@ from simulations.config.catalog import DATASETS, MODELS, DatasetSpec, resolve_mo
 
 
 def build_model(model: str, dataset: str, seed: int | None = None) -> nn.Module:
-    """Build a model for a data set.
-
-    Parameters
-    ----------
-    model : str
-        A name of `simulations.config.catalog.MODELS`, or ``auto`` for the data set's own.
-    dataset : str
-        A name of `simulations.config.catalog.DATASETS`.
-    seed : int, optional
-        Of the initial parameters.
+    """Build a model of `simulations.config.catalog.MODELS`, or ``auto``, for a data set; the seed is of its parameters.
 
     Raises
     ------
@@ -57,22 +48,13 @@ def shared_model(model: str, dataset: str, device: torch.device) -> nn.Module:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the layers of `simulations.config.catalog.MODELS` leave open.
-
-    Attributes
-    ----------
-    kernel, padding : int
-        Of convolutions.
-    dropout : float
-        Its rate.
-    drops_channels : bool
-        Whether dropout between convolutions drops whole channels.
-    """
+    """What the layers of `simulations.config.catalog.MODELS` leave open."""
 
     kernel: int = 5
     padding: int = 0
     dropout: float = 0.0
     drops_channels: bool = False
+    """Whether dropout between convolutions drops whole channels."""
 
 
 def _from_layers(name: str, spec: DatasetSpec, sizes: Sizes) -> nn.Module:

@@ -14,14 +14,8 @@ from simulations.data.batches import LabelMap
 def label_map(config: RunConfig, seeds: tuple[int, ...], model: nn.Module) -> LabelMap | None:
     """Return what a malicious node does to its labels; None where the attack leaves them alone.
 
-    Parameters
-    ----------
-    config : RunConfig
-        Names the attack.
-    seeds : tuple of int
-        Determine which labels are flipped, where that is drawn.
-    model : Module
-        Dynamic flips ask it, as it is when labels are flipped: in evaluation mode, which stays on.
+    The seeds determine which labels are flipped, where that is drawn. Dynamic flips ask the model, as it is when
+    labels are flipped: in evaluation mode, which stays on.
     """
     poison = config.build_attack(seed=one_seed(seeds))
     if not poisons_data(poison):

@@ -17,21 +17,13 @@ Momentum = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class HeavyBall:
-    """Hyperparameters of a local step.
-
-    Attributes
-    ----------
-    momentum : float
-        The weight of the previous momentum.
-    weight_decay : float
-        Times the parameters, added to the gradient (l2-regularisation).
-    gradient_clip : float
-        The largest norm of the regularised gradient; 0 for no bound.
-    """
+    """Hyperparameters of a local step."""
 
     momentum: float = 0.9
     weight_decay: float = 0.0
+    """Times the parameters, added to the gradient (l2-regularisation)."""
     gradient_clip: float = 0.0
+    """The largest norm of the regularised gradient; 0 for no bound."""
 
 
 def heavy_ball_step(

@@ -17,7 +17,7 @@ SHOWN = 6  # quarantined nodes that the table names
 
 
 def report(paths: Sequence[Path], out: Path | None, console: Console) -> list[str]:
-    """Write the reports of sweeps, draw each single run, and print a table of all runs.
+    """Write the reports of sweeps, draw each single run, print a table of all runs; return a sentence for each failure.
 
     Parameters
     ----------
@@ -27,10 +27,6 @@ def report(paths: Sequence[Path], out: Path | None, console: Console) -> list[st
         Folder of what is written; by default it goes beside the files.
     console : Console
         Where to write.
-
-    Returns
-    -------
-    A sentence for each sweep that has no report.
 
     Raises
     ------

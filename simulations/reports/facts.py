@@ -34,26 +34,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was run.
-
-    Attributes
-    ----------
-    summary : dict of str to str
-        Short facts.
-    problems : list of str
-        Failed and missing cells and whatever else a reader must know, a sentence each.
-    differences : list of Difference
-        What the small version changes.
-    axes : dict of str to str
-        Axes of the grid and their labels.
-    parameters : dict of str to str
-        Run-config keys that have one value in all cells.
-    versions : str
-        Of the packages.
-    """
+    """What was run."""
 
     summary: dict[str, str]
     problems: list[str]
+    """Failed and missing cells and whatever else a reader must know, a sentence each."""
     differences: list[Difference]
     axes: dict[str, str]
     parameters: dict[str, str]

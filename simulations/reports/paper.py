@@ -16,23 +16,12 @@ TASK = "dataset"  # the key that no small version of a number may have changed
 
 
 class PaperNumbers:
-    """The numbers that a paper prints, by place.
+    """The numbers that a paper prints, by place of a table.
 
     A number belongs to a place if its labels are those of the place. It may leave out axes that have a single
     label, and the axis over which the table has a worst case or an average: it is that then. It may name an axis
     that the small version removed, if the cells have that label's keys, but for those that the small version
     changes in all cells; its data set must be the number's.
-
-    Parameters
-    ----------
-    sweep : Sweep
-        Its axes and parameters.
-    numbers : sequence of PaperNumber
-        As the experiment file has them.
-    metric : Metric
-        What the table shows.
-    section : TableSection
-        The table.
     """
 
     def __init__(self, sweep: Sweep, numbers: Sequence[PaperNumber], metric: Metric, section: TableSection) -> None:

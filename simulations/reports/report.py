@@ -12,36 +12,22 @@ from simulations.reports.table import Table, make_table, table_notes
 
 @dataclass(frozen=True)
 class Report:
-    """A report.
-
-    Attributes
-    ----------
-    title, source, paper, claim : str
-        From the experiment file.
-    aim : str
-        What the small version is to show of the claim, where the file says it.
-    lite : bool
-        Whether it is of the small version.
-    facts : Facts
-        What was run.
-    tables : list of (Table, list of str)
-        Tables, and what is to be said below them.
-    pictures : list of Picture
-        Figures.
-    left_out : list of str
-        Figures that could not be drawn, a sentence each.
-    """
+    """A report."""
 
     title: str
     source: str
     paper: str
     claim: str
+    """From the experiment file."""
     aim: str
+    """What the small version is to show of the claim, where the file says it."""
     lite: bool
     facts: Facts
     tables: list[tuple[Table, list[str]]]
+    """Tables, and what is to be said below them."""
     pictures: list[Picture]
     left_out: list[str]
+    """Figures that could not be drawn, a sentence each."""
 
     @property
     def version(self) -> str:

@@ -17,54 +17,28 @@ Place = Mapping[str, Label | Over]
 
 @dataclass(frozen=True)
 class Summary:
-    """A number of a place.
-
-    Attributes
-    ----------
-    mean : float
-        Mean over the seeds.
-    spread : float or None
-        Standard deviation over the seeds with n - 1 in the denominator; None for a single seed.
-    by_seed : Series
-        The number of each seed.
-    complete : bool
-        Whether all cells finished that it needs.
-    whole : bool
-        For a worst case or an average, whether each label has at least one finished cell.
-    of : str
-        For a worst case, the label that it is of; empty where nobody attacks.
-    """
+    """A number of a place."""
 
     mean: float
+    """Mean over the seeds."""
     spread: float | None
+    """Standard deviation over the seeds with n - 1 in the denominator; None for a single seed."""
     by_seed: pd.Series
     complete: bool
+    """Whether all cells finished that it needs."""
     whole: bool = True
+    """For a worst case or an average, whether each label has at least one finished cell."""
     of: str = ""
+    """For a worst case, the label that it is of; empty where nobody attacks."""
 
 
 def summarise(sweep: Sweep, place: Place, metric: Metric, without: Collection[Label] = ()) -> Summary | None:
-    """Summarise a metric over the seeds.
+    """Summarise a metric over the seeds; None if no cell of the place has it.
 
     The worst case over an axis is the label with the worst mean over the seeds, with that label's spread, as in
     NNM (Table 2) and ARC (Tables 4 and 5); an average is the mean of the labels' means, with the spread over
-    the seeds of each seed's own average. Both leave out cells that nobody attacks, as LASA (Table 1) does, unless
-    nobody attacks in any of them.
-
-    Parameters
-    ----------
-    sweep : Sweep
-        Its cells.
-    place : mapping
-        Labels by axis, or `Over`.
-    metric : Metric
-        What to summarise.
-    without : collection, optional
-        Labels that do not count in the worst case and the average.
-
-    Returns
-    -------
-    None if no cell of the place has the metric.
+    the seeds of each seed's own average. Both leave out labels of `without`, and cells that nobody attacks, as LASA
+    (Table 1) does, unless nobody attacks in any of them.
     """
     axis = over_axis(place)
     if axis is not None:

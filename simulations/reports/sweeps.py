@@ -20,29 +20,19 @@ SEED, CELL = "seed", "cell"
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep's folder holds.
-
-    Attributes
-    ----------
-    name : str
-        The folder's.
-    full, experiment : Experiment
-        The experiment as the paper has it, and the version that ran.
-    rows : DataFrame
-        A row for each cell that the experiment file asks for or that ran, with a column for each axis of the grid, and
-        the last try of the cell in the column ``cell``; None where it did not run.
-    unreadable : int
-        Lines that are no cells, as a sweep leaves them that was killed while it wrote.
-    outdated : int
-        Cells that the experiment file does not ask for (any more), which the report leaves out.
-    """
+    """What a sweep's folder holds."""
 
     name: str
     full: Experiment
     experiment: Experiment
+    """The experiment as the paper has it, and the version that ran."""
     rows: pd.DataFrame
+    """A row for each cell that the experiment file asks for or that ran, with a column for each axis of the grid, and
+    the last try of the cell in the column ``cell``; None where it did not run."""
     unreadable: int = 0
+    """Lines that are no cells, as a sweep leaves them that was killed while it wrote."""
     outdated: int = 0
+    """Cells that the experiment file does not ask for (any more), which the report leaves out."""
     _selected: dict[frozenset[tuple[str, Label]], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @property

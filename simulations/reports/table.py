@@ -22,27 +22,18 @@ INCOMPLETE = "*"
 
 @dataclass(frozen=True)
 class Entry:
-    """What a place of a table shows.
-
-    Attributes
-    ----------
-    text : str
-        Mean and spread; a dash where no cell finished, nothing where the experiment asks for none.
-    best : bool
-        Whether it is the best, or as good as the best.
-    paper : str
-        The paper's own number; may be empty.
-    of : str
-        For a worst case, the label that it is of.
-    complete : bool
-        Whether all cells finished that it needs.
-    """
+    """What a place of a table shows."""
 
     text: str
+    """Mean and spread; a dash where no cell finished, nothing where the experiment asks for none."""
     best: bool = False
+    """Whether it is the best, or as good as the best."""
     paper: str = ""
+    """The paper's own number; may be empty."""
     of: str = ""
+    """For a worst case, the label that it is of."""
     complete: bool = True
+    """Whether all cells finished that it needs."""
 
     @property
     def has_number(self) -> bool:
@@ -63,35 +54,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes
-    ----------
-    section : TableSection
-        What it was made of.
-    metric : Metric
-        What it shows.
-    row_axes, column_axes : tuple of str
-        Axes down and across.
-    rows, columns : tuple of mapping
-        Labels of each row and column by axis.
-    entries : tuple of tuple of Entry
-        Row by row.
-    hidden : mapping
-        Axes that are neither down nor across: their only label, or what is taken over them.
-    block_starts : frozenset of int
-        Rows that begin a block.
-    """
+    """A table."""
 
     section: TableSection
     metric: Metric
     row_axes: tuple[str, ...]
     column_axes: tuple[str, ...]
+    """Axes down and across."""
     rows: tuple[Place, ...]
     columns: tuple[Place, ...]
+    """Labels of each row and column by axis."""
     entries: tuple[tuple[Entry, ...], ...]
     hidden: Place
+    """Axes that are neither down nor across: their only label, or what is taken over them."""
     block_starts: frozenset[int]
+    """Rows that begin a block."""
 
     @property
     def all_entries(self) -> Iterator[Entry]:

@@ -100,21 +100,14 @@ def _markdown_rows(table: Table) -> Iterator[tuple[list[str], tuple[Entry, ...]]
 
 @dataclass
 class Written:
-    """What came of it.
-
-    Attributes
-    ----------
-    reports : dict of Path to Report
-        By the folder that each was written to.
-    index : Path or None
-        The page over all of them, if there are several.
-    errors : list of str
-        A sentence for each sweep without a report.
-    """
+    """What came of it."""
 
     reports: dict[Path, Report] = field(default_factory=dict)
+    """By the folder that each was written to."""
     index: Path | None = None
+    """The page over all of them, if there are several."""
     errors: list[str] = field(default_factory=list)
+    """A sentence for each sweep without a report."""
 
 
 def write_reports(sweeps: list[Path], top: Path, out: Path | None = None) -> Written:

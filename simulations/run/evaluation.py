@@ -21,15 +21,7 @@ KEPT = 2**28
 
 
 class Evaluation:
-    """Evaluates the global model every so many rounds, and records each round.
-
-    Parameters
-    ----------
-    config : RunConfig
-        The run's parameters, with the number of nodes.
-    recorder : RunRecorder
-        Gets a line each round.
-    """
+    """Evaluates the global model every so many rounds, and records each round."""
 
     def __init__(self, config: RunConfig, recorder: RunRecorder) -> None:
         self._config = config

@@ -23,18 +23,7 @@ def heterogeneity(nodes: Iterable[Node], model: nn.Module, server_round: int, de
               A = \max_{w \notin R} \|\nabla \tilde f_w - \nabla f\|
 
     with each node's full local gradient, those of the malicious nodes on poisoned labels, and the mean of
-    the regular nodes' as nabla f (LPA (7), (8)).
-
-    Parameters
-    ----------
-    nodes : iterable of Node
-        All nodes of the run.
-    model : Module
-        The global model; its gradients are left alone.
-    server_round : int
-        Decides which labels are flipped, where that is drawn.
-    device : torch.device
-        The model's.
+    the regular nodes' as nabla f (LPA (7), (8)). The round decides which labels are flipped, where that is drawn.
 
     Returns
     -------

@@ -25,15 +25,6 @@ class RunRecorder:
     """Write a run's parameters, rounds and end, each line at once.
 
     Numbers that JSON cannot hold (a loss that is infinite or not a number) are written as null.
-
-    Parameters
-    ----------
-    config : RunConfig
-        The run's parameters.
-    num_nodes : int
-        Nodes in the federation.
-    partition_of : mapping, optional
-        The partition id of each node id.
     """
 
     def __init__(self, config: RunConfig, num_nodes: int, partition_of: Mapping[int, int] | None = None) -> None:

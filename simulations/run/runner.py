@@ -85,19 +85,10 @@ def learn_partitions(grid: Grid, nodes: Iterable[int]) -> dict[int, int]:
 
 
 def run_all(grid: Grid, configs: Iterable[RunConfig], needed: int) -> None:
-    """Do one run after another with the same nodes.
+    """Do one run after another with the same nodes, once the number of nodes that is needed has connected.
 
     A run that fails does not stop the others, unless a node failed, which may not come back. The first
     failure is raised at the end.
-
-    Parameters
-    ----------
-    grid : Grid
-        The nodes.
-    configs : iterable of RunConfig
-        The runs.
-    needed : int
-        The number of nodes to wait for.
     """
     partition_of = learn_partitions(grid, wait_for_nodes(grid, needed))
     failures: list[Exception] = []
@@ -117,14 +108,7 @@ def run_all(grid: Grid, configs: Iterable[RunConfig], needed: int) -> None:
 def run(grid: Grid, config: RunConfig, partition_of: dict[int, int]) -> Path:
     """Train once and return the path of the results.
 
-    Parameters
-    ----------
-    grid : Grid
-        The nodes.
-    config : RunConfig
-        What to run.
-    partition_of : dict
-        The partition id of each connected node. Those with the first ids take part.
+    Of the connected nodes, whose partition ids are given, those with the first ids take part.
     """
     num_nodes = config.participants(len(partition_of))
     partition_of = {node: partition for node, partition in partition_of.items() if partition < num_nodes}

@@ -31,16 +31,9 @@ class NodeError(RuntimeError):
 
 
 class RecordedStrategy(RobustStrategy):
-    """A robust strategy that asks the same nodes in each run with one seed, and records its rounds.
+    """A robust strategy that selects the same nodes in each run with one seed, and records its rounds.
 
-    Parameters
-    ----------
-    config : RunConfig
-        The run's parameters.
-    recorder : RunRecorder
-        Gets each round's train metrics and the seconds that aggregation took.
-    partition_of : mapping
-        The partition id of each node that takes part, by node id.
+    The recorder gets each round's train metrics, what is measured, and the seconds that aggregation took.
     """
 
     def __init__(self, config: RunConfig, recorder: RunRecorder, partition_of: Mapping[int, int]) -> None:

@@ -16,19 +16,10 @@ from simulations.wording import unknown
 
 @dataclass(frozen=True)
 class Cell:
-    """A run of an experiment.
-
-    Attributes
-    ----------
-    labels : dict
-        What its values are called, by axis.
-    config : RunConfig
-        All its parameters.
-    num_nodes : int
-        Nodes that take part.
-    """
+    """A run of an experiment."""
 
     labels: dict[str, Label]
+    """What its values are called, by axis."""
     config: RunConfig
     num_nodes: int
 
@@ -80,24 +71,14 @@ def build_cells(experiment: Experiment, out_dir: Path) -> list[Cell]:
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment's cells and where they go.
-
-    Attributes
-    ----------
-    experiment : Experiment
-        The version that is done.
-    folder : Path
-        Of all that the sweep writes.
-    cells : list of Cell
-        All cells of the grid.
-    chosen : list of Cell
-        Those that are to be done.
-    """
+    """An experiment's cells and where they go."""
 
     experiment: Experiment
     folder: Path
+    """Of all that the sweep writes."""
     cells: list[Cell] = field(repr=False)
     chosen: list[Cell] = field(repr=False)
+    """Those that are to be done."""
 
 
 def make_plan(

@@ -31,23 +31,7 @@ class Outcome:
 class Lane:
     """Cells one after another, in one session as long as it holds.
 
-    Parameters
-    ----------
-    experiment : Experiment
-        What the cells belong to.
-    folder : Path
-        Gets the session's log.
-    number : int
-        The lane's, from 1.
-    resources : Resources
-        Of the nodes and the session.
-
-    Attributes
-    ----------
-    cell : Cell or None
-        What is being done.
-    rounds : int
-        Its rounds so far.
+    `cell` is what is running, if anything is, and `rounds` how many of its rounds are over.
     """
 
     def __init__(self, experiment: Experiment, folder: Path, number: int, resources: Resources) -> None:

@@ -16,19 +16,7 @@ Record = dict[str, Any]
 
 
 def make_record(experiment: Experiment, cell: Cell, result: RunResult, error: str | None = None) -> Record:
-    """Put together a cell's line from what its run left.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        What the cell belongs to.
-    cell : Cell
-        The cell.
-    result : RunResult
-        Its results as far as they go.
-    error : str, optional
-        Why the cell failed.
-    """
+    """Put together a cell's line from what its run left, and why it failed, if it did."""
     evaluated = [line for line in result.rounds if line["accuracy"] is not None]
     end = result.end or {}
     tpr, fpr = _rates(result.path)

@@ -42,18 +42,9 @@ def show_plan(plan: Plan, console: Console) -> None:
 
 
 def run_sweep(plan: Plan, nodes: Resources, parallel: int | None, console: Console) -> list[Record]:
-    """Do the chosen cells that are not done, and return those that failed.
+    """Do the chosen cells that are not done, in sessions side by side, and return those that failed.
 
-    Parameters
-    ----------
-    plan : Plan
-        What to do.
-    nodes : Resources
-        Of each simulated node.
-    parallel : int or None
-        Sessions side by side; None is as many as suit the machine.
-    console : Console
-        Where to write.
+    Without a number of sessions, there are as many as suit the machine.
 
     Raises
     ------

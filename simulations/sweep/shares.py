@@ -24,15 +24,7 @@ def sensible_sessions(nodes: Resources) -> int:
 
 
 def share_out(nodes: Resources, num_sessions: int) -> list[Resources]:
-    """Share out cores and GPUs among sessions; one session alone gets what Ray finds.
-
-    Parameters
-    ----------
-    nodes : Resources
-        What each node gets.
-    num_sessions : int
-        Sessions side by side.
-    """
+    """Share out cores and GPUs among sessions; one session alone gets what Ray finds."""
     if num_sessions == 1:
         return [nodes]
     devices = visible_gpus() if nodes.num_gpus else ()

@@ -30,23 +30,9 @@ class StoreError(RuntimeError):
 class CellStore:
     """The cells of a folder, for one sweep at a time.
 
-    Cells of different labels may be the same run, as a baseline that nobody attacks: each has a line.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds ``cells.jsonl``; lines that no longer fit the experiment go to ``superseded.jsonl``.
-    cells : sequence of Cell
-        All cells of the experiment.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    status : dict of str to str
-        ``done`` or ``failed``, by fingerprint.
-    num_superseded : int
-        Lines that were moved when the folder was taken.
+    Lines that no longer fit the experiment go to ``superseded.jsonl``; `num_superseded` counts those that were
+    moved when the folder was taken. Cells of different labels may be the same run, as a baseline that nobody
+    attacks: each has a line. `status` is ``done`` or ``failed``, by fingerprint.
     """
 
     def __init__(self, folder: Path, cells: Iterable[Cell]) -> None:

@@ -36,15 +36,7 @@ DECADES = 1e3  # largest over smallest number from which a scale is logarithmic
 
 
 def draw_chart(chart: Chart, panels: Sequence[Panel]) -> Figure:
-    """Draw panels of curves, lines or bars, two beside each other.
-
-    Parameters
-    ----------
-    chart : Chart
-        With at least one number.
-    panels : sequence of Panel
-        Those of its panels that this sheet shows.
-    """
+    """Draw some panels of a chart on a sheet, two beside each other."""
     columns = min(2, len(panels))
     width, rows = WIDTH / columns, math.ceil(len(panels) / columns)
     legend = {line.name: _handle(chart, number) for number, line in enumerate(chart.lines) if line.name}

@@ -23,21 +23,13 @@ Section = CurvesSection | ChartSection
 
 @dataclass(frozen=True)
 class Line:
-    """A line, or the bars of one look.
-
-    Attributes
-    ----------
-    name : str
-        In the legend.
-    look : tuple of int
-        What chooses colour and dashes (`looks.line_look`).
-    baseline : bool
-        Whether nobody attacks, while others are attacked.
-    """
+    """A line, or the bars of one look."""
 
     name: str
     look: tuple[int, ...]
+    """What chooses colour and dashes (`looks.line_look`)."""
     baseline: bool
+    """Whether nobody attacks, while others are attacked."""
 
 
 @dataclass(frozen=True)
@@ -55,30 +47,19 @@ class Panel:
 
 @dataclass(frozen=True)
 class Chart:
-    """All that a figure of curves, lines or bars shows.
-
-    Attributes
-    ----------
-    section : CurvesSection or ChartSection
-        What it was made of.
-    lines : list of Line
-        Those that have numbers, in the order of the legend.
-    x_labels : tuple
-        Labels of the axis that goes to the right; none for curves over the rounds.
-    panels : list of Panel
-        All that have cells, also unfinished ones.
-    panel_axes : tuple of str
-        Axes that panels differ in.
-    window : int
-        Over how many rounds each point is the mean.
-    """
+    """All that a figure of curves, lines or bars shows."""
 
     section: Section
     lines: list[Line]
+    """Those that have numbers, in the order of the legend."""
     x_labels: tuple[Label, ...]
+    """Labels of the axis that goes to the right; none for curves over the rounds."""
     panels: list[Panel]
+    """All that have cells, also unfinished ones."""
     panel_axes: tuple[str, ...]
+    """Axes that panels differ in."""
     window: int
+    """Over how many rounds each point is the mean."""
 
     @property
     def metrics(self) -> Sequence[Metric]:
@@ -93,15 +74,7 @@ class Chart:
 
 
 def make_chart(whole: Sweep, section: Section) -> Chart:
-    """Compute what a figure of curves, lines or bars shows.
-
-    Parameters
-    ----------
-    whole : Sweep
-        All cells; the section may limit them.
-    section : CurvesSection or ChartSection
-        The figure.
-    """
+    """Compute what a figure of curves, lines or bars shows."""
     sweep = whole.limited(section.where)
     axes = axes_of(sweep, section)
     look, several = looks(sweep, axes.lines), len(section.y) > 1

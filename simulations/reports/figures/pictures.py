@@ -30,25 +30,15 @@ PIXELS = 96  # of a page, an inch
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture.
-
-    Attributes
-    ----------
-    name : str
-        Of its file, without the ending.
-    title, caption : str
-        Above and below it.
-    png : bytes
-        The file.
-    size : (float, float)
-        Width and height in inches.
-    """
+    """A picture."""
 
     name: str
     title: str
     caption: str
+    """Above and below it."""
     png: bytes
     size: tuple[float, float]
+    """Width and height in inches."""
 
     @property
     def address(self) -> str:
