@@ -10,6 +10,8 @@ from dataclasses import dataclass
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 # What ``attack`` may be beside the attacks of `clients`: nobody attacks; malicious nodes use the fault mods in turn.
 NO_ATTACK, FAULTS = "none", "faults"
+# Names the folder of data that an empty ``data-dir`` stands for.
+DATA_DIR_VARIABLE = "FLWR_ROBUST_DATA"
 # Characters in a text's sample.
 SEQUENCE = 80
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from simulations.config.catalog import DATASETS, DatasetSpec
+from simulations.config.catalog import DATA_DIR_VARIABLE, DATASETS, DatasetSpec
 from simulations.data.decode import DataError as DataError
 from simulations.data.decode import Split as Split
 from simulations.data.decode import decode, owners_of
@@ -21,7 +21,6 @@ from simulations.data.decode import decode, owners_of
 if TYPE_CHECKING:
     import datasets  # type: ignore[import-untyped]
 
-DATA_DIR_VARIABLE = "FLWR_ROBUST_DATA"
 CACHE_LAYOUT = "2"  # part of every cache key: raise it when the decoded form changes
 DIGITS_TEST_SHARE = 0.2
 

@@ -17,9 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from simulations.config.catalog import DATA_DIR_VARIABLE
 from simulations.config.run_config import RunConfig
 from simulations.run.recorder import result_path
 
+ROOT = Path(__file__).resolve().parents[2]  # of our packages
 STOP_TIMEOUT = 15.0
 LOCAL = "local"  # Ray's word for a cluster of the session's own
 NO_MORE: dict[str, Any] = {}  # the order that ends a session
@@ -62,11 +64,12 @@ class OpenSession:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "simulations.engine.child"],
+                [sys.executable, "-P", "-m", "simulations.engine.child"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=_child_environment(self.resources),
+                cwd=ROOT,  # Ray lets its workers import from here before anything else
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the child
             )
         settings = {"num_supernodes": self.num_supernodes, "log_level": self.log_level}
@@ -148,8 +151,13 @@ class Session(OpenSession):
 
 
 def _from_here(config: RunConfig) -> RunConfig:
-    """Make the folder absolute: the child may work elsewhere, and relative ones are meant from here."""
-    return config.replace(out_dir=str(Path(config.out_dir).expanduser().absolute()))
+    """Make folders absolute: the child works elsewhere, and relative ones are meant from here."""
+    folders = {"out_dir": config.out_dir, "data_dir": config.data_dir}
+    return config.replace(**{name: _absolute(folder) for name, folder in folders.items() if folder})
+
+
+def _absolute(folder: str) -> str:
+    return str(Path(folder).expanduser().absolute())
 
 
 def ray_address() -> str:
@@ -161,9 +169,8 @@ def ray_address() -> str:
 
 
 def _child_environment(resources: Resources) -> dict[str, str]:
-    """Let the child and its nodes import what this process can, installed or not; let threads sleep while they wait."""
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH", ""))))
+    """Let the child and its nodes import our packages first, then what this process can; let waiting threads sleep."""
+    path = os.pathsep.join(dict.fromkeys([str(ROOT), *map(os.path.abspath, sys.path)]))
     defaults = {
         "FLWR_TELEMETRY_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -173,6 +180,8 @@ def _child_environment(resources: Resources) -> dict[str, str]:
     }
     environment = {**defaults, **os.environ, "PYTHONPATH": path}
     environment["RAY_ADDRESS"] = ray_address()
+    if os.environ.get(DATA_DIR_VARIABLE):
+        environment[DATA_DIR_VARIABLE] = _absolute(os.environ[DATA_DIR_VARIABLE])
     if resources.devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(resources.devices)
     return environment

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulations.config.catalog import DATASETS
+from simulations.config.catalog import DATA_DIR_VARIABLE, DATASETS
 from simulations.data import load as data
 from simulations.data.decode import CHARACTERS, OTHER
-from simulations.data.load import DATA_DIR_VARIABLE, DataError, load_split
+from simulations.data.load import DataError, load_split
 from simulations.data.partitions import node_partitions
 
 needs_data = pytest.mark.skipif(
