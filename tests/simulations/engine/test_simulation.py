@@ -1,23 +1,78 @@
-"""Real simulations on Flower's Ray engine: one session for all that needs one."""
+"""Real simulations on Flower's Ray engine, in one session, which takes half a minute to start: runs that agree with a
+bare loop, every attack in five rounds, and nodes at fault."""
 
-import io
-import json
-import os
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
 
 import pytest
-from rich.console import Console
 
+from clients import attacks
 from flwr_robust.record.fates import Fate, Rates
+from flwr_robust.report import read_reports
 from simulations.config.run_config import RunConfig
-from simulations.engine.progress import SessionError, watch
-from simulations.engine.session import Session
+from simulations.engine.session import OpenSession
 from simulations.run.fates import read_runs
-from simulations.run.results import read_result
+from simulations.run.results import RunResult, last_line, read_result, reports_path
 from tests.simulations.bare_loop import bare_run
 from tests.simulations.local_grid import run_locally
 
+CONNECTED = 17  # nodes of the session; a run may have fewer
+PATIENCE = 600.0
+
+
+class Engine:
+    """A session that does runs when they are asked for."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+        self.session = OpenSession(CONNECTED, folder / "session.log")
+        self.failed = False
+
+    def run(self, configs: Mapping[str, RunConfig]) -> dict[str, RunResult]:
+        """Do some runs, each in a folder of its own, and return their results, also of those that fail."""
+        paths = {}
+        for name, config in configs.items():
+            folder = self.folder / str(len(list(self.folder.iterdir())))
+            folder.mkdir()
+            paths[name] = self.session.order(config.replace(out_dir=str(folder)))
+        deadline = time.monotonic() + PATIENCE
+        while any(last_line(path).get("type") not in ("end", "error") for path in paths.values()):
+            assert self.session.poll() is None, self.session.log_tail()
+            assert time.monotonic() < deadline, self.session.log_tail()
+            time.sleep(0.1)
+        results = {name: read_result(path) for name, path in paths.items()}
+        self.failed |= any(result.error for result in results.values())
+        return results
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory) -> Iterator[Engine]:
+    made = Engine(tmp_path_factory.mktemp("engine"))
+    with made.session:
+        yield made
+        # The end of a session in which a run has failed is that of a failure, whose cause its log's end names.
+        made.session.finish()
+        status = made.session._process.wait(60)
+    assert status == (1 if made.failed else 0)
+    log = made.session.log_path.read_text()
+    assert ("Cause: " in log.splitlines()[-1]) == made.failed
+    assert "DEPRECATED" not in log
+
+
+# ---------------------------------------------------------------- runs
+
 NODES = 5
-BASE = RunConfig(partition="iid", num_malicious=1, attack="foe", attack_args="tau=10", num_rounds=40, evaluate_every=10)
+BASE = RunConfig(
+    partition="iid",
+    num_nodes=NODES,
+    num_malicious=1,
+    attack="foe",
+    attack_args="tau=10",
+    num_rounds=40,
+    evaluate_every=10,
+)
 BARE = BASE.replace(num_rounds=10, evaluate_every=1, defense="nnm+trimmed-mean", lr_schedule="inverse:4", batch_size=0)
 # Among fewer nodes than there are, some are asked, and label noise is drawn.
 DRAWN = BASE.replace(
@@ -27,26 +82,20 @@ DRAWN = BASE.replace(
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("session")
-    configs = {
-        "undefended": BASE.replace(defense="mean"),
-        "defended": BASE.replace(defense="arc+nnm+trimmed-mean"),
-        "again": BASE.replace(defense="arc+nnm+trimmed-mean", out_dir="again"),
-        "other seed": BASE.replace(defense="arc+nnm+trimmed-mean", seed=2),
-        "searching": BASE.replace(attack_args="", num_rounds=3, evaluate_every=2),
-        "selecting": BASE.replace(defense="multi-krum", num_rounds=3),
-        "label-flip": BASE.replace(attack="label-flip", attack_args="", defense="median", num_rounds=2),
-        "bare": BARE,
-        "drawn": DRAWN,
-    }
-    configs = {name: config.replace(out_dir=str(folder / config.out_dir)) for name, config in configs.items()}
-    with Session(list(configs.values()), NODES, folder / "session.log") as session:
-        console = Console(file=io.StringIO())
-        done = watch(session, list(configs), console)
-    assert "DEPRECATED" not in (folder / "session.log").read_text()
-    assert console.file.getvalue().count("%") == len(configs)  # a line a run where there is no terminal
-    return dict(zip(configs, done, strict=True))
+def results(engine):
+    return engine.run(
+        {
+            "undefended": BASE.replace(defense="mean"),
+            "defended": BASE.replace(defense="arc+nnm+trimmed-mean"),
+            "again": BASE.replace(defense="arc+nnm+trimmed-mean"),
+            "other seed": BASE.replace(defense="arc+nnm+trimmed-mean", seed=2),
+            "searching": BASE.replace(attack_args="", num_rounds=3, evaluate_every=2),
+            "selecting": BASE.replace(defense="multi-krum", num_rounds=3),
+            "label-flip": BASE.replace(attack="label-flip", attack_args="", defense="median", num_rounds=2),
+            "bare": BARE,
+            "drawn": DRAWN,
+        }
+    )
 
 
 def accuracies(result):
@@ -112,28 +161,100 @@ def test_label_flip_reaches_the_nodes(results):
     assert results["label-flip"].end is not None
 
 
-def test_a_session_that_fails_shows_its_log(tmp_path):
-    unreadable = BASE.replace(out_dir=str(tmp_path), dataset="mnist", data_dir=str(tmp_path / "nowhere"))
-    with (
-        pytest.raises(SessionError, match=r"nowhere/mnist/train.parquet does not exist"),
-        Session([unreadable], NODES, tmp_path / "session.log") as session,
-    ):
-        watch(session, ["mnist"], Console(file=io.StringIO()))
+def test_a_run_that_fails_stops_no_other(engine, results, tmp_path):
+    runs = {"mnist": BASE.replace(dataset="mnist", data_dir=str(tmp_path / "nowhere")), "digits": BARE}
+    done = engine.run(runs)
+    assert "nowhere/mnist/train.parquet does not exist" in done["mnist"].error
+    assert accuracies(done["digits"]) == accuracies(results["bare"])
 
 
-def test_a_session_that_is_left_early_leaves_no_process(tmp_path):
-    with Session([BASE.replace(out_dir=str(tmp_path))], NODES, tmp_path / "session.log") as session:
-        group = session._process.pid
-        os.killpg(group, 0)
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)
-    assert session.poll() is not None
-    assert read_result(session.result_paths[0]).end is None
+# ---------------------------------------------------------------- every attack, against averaging and a defence
+
+DEFENCES = ["mean", "arc+nnm+trimmed-mean"]
+# What some attacks need to be told.
+ARGUMENTS = {"pool": "factors=[0.1,1,10]", "byzmean": "base=foe base.tau=3.0"}
+FURTHER = {
+    "foe that sees half": ("foe", "tau=5.0 sees=0.5"),
+    "pool by names": ("pool", "pool=['krum','median'] factors=[0.1,10]"),
+}
+RUNS = {name: (name, ARGUMENTS.get(name, "")) for name in attacks.REGISTRY} | FURTHER
 
 
-def test_results_of_an_earlier_run_are_not_taken_for_progress(tmp_path):
-    config = BASE.replace(out_dir=str(tmp_path))
-    session = Session([config], NODES, tmp_path / "session.log")
-    session.result_paths[0].write_text(json.dumps({"type": "end", "final_accuracy": 1.0}) + "\n")
-    with session:
-        assert read_result(session.result_paths[0]).end is None
+@pytest.fixture(scope="module")
+def attacked(engine):
+    base = RunConfig(
+        partition="iid",
+        num_nodes=7,
+        num_malicious=2,
+        num_rounds=5,
+        evaluate_every=5,
+        model="softmax",
+    )
+    return engine.run(
+        {
+            (run, defence): base.replace(attack=attack, attack_args=arguments, defense=defence)
+            for run, (attack, arguments) in RUNS.items()
+            for defence in DEFENCES
+        }
+    )
+
+
+@pytest.mark.parametrize("defence", DEFENCES)
+@pytest.mark.parametrize("run", RUNS)
+def test_five_rounds_without_an_error(attacked, run, defence):
+    result = attacked[run, defence]
+    assert result.end is not None
+    rounds = result.rounds[1:]
+    assert len(rounds) == 5
+    fault = run in ("garbage", "non-finite", "silent", "wrong-shape")
+    for line in rounds:
+        assert line["robust/num-accepted"] == (5 if fault else 7)
+        assert line["robust/num-quarantined"] == (2 if fault and run != "silent" else 0)
+        assert not line["robust/skipped"]
+    if defence != "mean":
+        assert result.end["final_accuracy"] > 0.5
+
+
+def test_what_breaks_averaging(attacked):
+    for run in ("byzmean", "foe", "foe that sees half", "noise", "random", "random-epsilon", "tailored"):
+        undefended, defended = (attacked[run, defence].end["final_accuracy"] for defence in DEFENCES)
+        assert undefended < defended - 0.2
+
+
+# ---------------------------------------------------------------- nodes at fault
+
+FAULT_DEFENCES = ["mean", "krum", "median", "lasa", "arc+nnm+geometric-median"]
+
+
+@pytest.fixture(scope="module")
+def faulty(engine):
+    base = RunConfig(
+        partition="iid",
+        attack="faults",
+        num_malicious=4,
+        num_rounds=10,
+        evaluate_every=10,
+        model="softmax",
+    )
+    return engine.run({defence: base.replace(defense=defence) for defence in FAULT_DEFENCES})
+
+
+@pytest.mark.parametrize("defence", FAULT_DEFENCES)
+def test_a_run_with_broken_nodes_finishes_learns_and_names_them(faulty, defence):
+    result = faulty[defence]
+    assert result.end is not None
+    assert result.end["final_accuracy"] > 0.7
+    assert len(result.rounds) == 11
+    partition_of = result.partition_of
+    reasons = {13: "NaN or infinity", 14: "is declared as", 15: "", 16: "no update"}
+    reports = list(read_reports(reports_path(result.path)))
+    assert len(reports) == 10
+    for report in reports:
+        assert report.skipped is None
+        caught = {partition_of[node]: fate.reason for node, fate in report.nodes.items() if not fate.accepted}
+        assert caught.keys() == reasons.keys()
+        for partition, words in reasons.items():
+            assert words in caught[partition]
+    (fates,) = read_runs(result.path)
+    assert {node.partition for node in fates.quarantined} == set(reasons)
+    assert fates.rates.tpr == 1.0
