@@ -1,8 +1,6 @@
 """Loading: the embedded digits, parquet folders, the cache of decoded samples."""
 
-import io
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,47 +10,11 @@ from simulations.data import load as data
 from simulations.data.decode import CHARACTERS, OTHER
 from simulations.data.load import DataError, load_split
 from simulations.data.partitions import node_partitions
+from tests.simulations.data.files import write_femnist, write_mnist
 
 needs_data = pytest.mark.skipif(
     not os.environ.get(DATA_DIR_VARIABLE), reason=f"{DATA_DIR_VARIABLE} is not set to a folder of parquet files"
 )
-
-
-@pytest.fixture
-def fresh(tmp_path, monkeypatch):
-    """Give the test a cache folder of its own and no data folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
-    load_split.cache_clear()
-    yield tmp_path
-    load_split.cache_clear()
-
-
-def encoded(images):
-    """Return images as the hub stores them."""
-    from PIL import Image
-
-    rows = []
-    for image in images:
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "PNG")
-        rows.append({"bytes": buffer.getvalue(), "path": None})
-    return rows
-
-
-def write_mnist(folder, split="train", count=12, column="image", size=28):
-    """Write a small parquet file in the hub's layout and return its images and labels."""
-    import datasets
-
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (count, size, size), dtype=np.uint8)
-    labels = random.integers(0, 10, count)
-    table = datasets.Dataset.from_dict({column: encoded(images), "label": labels})
-    if column == "image":
-        table = table.cast_column(column, datasets.Image())
-    (folder / "mnist").mkdir(parents=True, exist_ok=True)
-    table.to_parquet(folder / "mnist" / f"{split}.parquet")
-    return images, labels
 
 
 def test_digits_are_split_by_class_and_always_alike():
@@ -108,18 +70,6 @@ def test_missing_file_is_named_with_the_layout(fresh):
         assert part in str(caught.value)
 
 
-def test_wrong_columns_are_named(fresh):
-    write_mnist(fresh / "folder", column="picture")
-    with pytest.raises(DataError, match=r"lacks the column\(s\) image: it has picture, label"):
-        load_split("mnist", "train", str(fresh / "folder"))
-
-
-def test_wrong_image_size_is_told(fresh):
-    write_mnist(fresh / "folder", size=20)
-    with pytest.raises(DataError, match=r"shape \(1, 20, 20\): mnist has \(1, 28, 28\)"):
-        load_split("mnist", "train", str(fresh / "folder"))
-
-
 def test_what_is_no_parquet_is_told(fresh):
     (fresh / "mnist").mkdir()
     (fresh / "mnist" / "train.parquet").write_text("no parquet")
@@ -136,24 +86,6 @@ def test_unreachable_hub_says_how_to_go_on(fresh, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", offline)
     with pytest.raises(DataError, match=r"ylecun/mnist could not be fetched.*no route.*dataset=\"digits\""):
         load_split("mnist", "train")
-
-
-# ---------------------------------------------------------------- samples that belong to somebody
-
-
-def write_femnist(folder, writers):
-    """Write the hub's one file, with so many images of each writer, and return its images and labels."""
-    import datasets
-
-    random = np.random.default_rng(0)
-    owners = random.permutation(np.repeat(list(writers), list(writers.values())))
-    images = random.integers(0, 256, (len(owners), 28, 28), dtype=np.uint8)
-    labels = random.integers(0, 62, len(owners))
-    columns = {"image": encoded(images), "writer_id": owners, "hsf_id": [0] * len(owners), "character": labels}
-    table = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
-    (folder / "femnist").mkdir(parents=True)
-    table.to_parquet(folder / "femnist" / "train.parquet")
-    return images, labels, owners
 
 
 def test_the_last_tenth_of_each_writers_images_is_held_out(fresh):
@@ -175,42 +107,6 @@ def test_writers_are_the_natural_partition(fresh, monkeypatch):
     assert sorted(map(len, parts)) == [18, 27, 36]
 
 
-def write_shakespeare(folder, split, rows):
-    import datasets
-
-    (folder / "shakespeare").mkdir(parents=True, exist_ok=True)
-    speakers, texts, following = zip(*rows, strict=True)
-    table = datasets.Dataset.from_dict({"character_id": speakers, "x": texts, "y": following})
-    table.to_parquet(folder / "shakespeare" / f"{split}.parquet")
-
-
-def test_texts_become_numbers_of_characters(fresh):
-    said = ("To be, or not to be: that is the question.\n" * 2)[:80]
-    write_shakespeare(fresh, "train", [("HAMLET", said, " "), ("GHOST", "a" * 79 + "é", "\n")])
-    write_shakespeare(fresh, "test", [("HAMLET", "z" * 80, "]")])
-    train, test = (load_split("shakespeare", split, str(fresh)) for split in ("train", "test"))
-    assert train.inputs.shape == (2, 80)
-    assert train.inputs.dtype == np.uint8
-    decoded = "".join(CHARACTERS[number - 1] for number in train.inputs[0])
-    assert decoded == said
-    assert train.inputs[1].tolist() == [CHARACTERS.index("a") + 1] * 79 + [OTHER]
-    assert train.labels.tolist() == [CHARACTERS.index(" ") + 1, CHARACTERS.index("\n") + 1]
-    assert train.labels.dtype == np.int64
-    assert train.owners.tolist() == [1, 0]
-    assert test.labels.tolist() == [CHARACTERS.index("]") + 1]
-
-
-def test_every_character_has_a_number_of_its_own_below_the_classes():
-    assert len(set(CHARACTERS)) == len(CHARACTERS) == 86
-    assert OTHER < DATASETS["shakespeare"].num_classes == 90
-
-
-def test_texts_of_another_length_are_told(fresh):
-    write_shakespeare(fresh, "train", [("HAMLET", "To be", " ")])
-    with pytest.raises(DataError, match=r"holds 'To be' where shakespeare has 80 character\(s\)"):
-        load_split("shakespeare", "train", str(fresh))
-
-
 def test_hubs_with_one_file_are_divided_too(fresh, monkeypatch):
     import datasets
 
@@ -223,34 +119,6 @@ def test_hubs_with_one_file_are_divided_too(fresh, monkeypatch):
     assert asked == [("flwrlabs/shakespeare", "train")] * 2
     assert (len(train), len(test)) == (14, 1)
     assert test.labels.tolist() == [CHARACTERS.index("9") + 1]
-
-
-@pytest.mark.parametrize(
-    ("dataset", "column", "label", "size", "mode"),
-    [("fashion-mnist", "image", "label", 28, "L"), ("cifar100", "img", "fine_label", 32, "RGB")],
-)
-def test_images_are_read_from_the_columns_of_the_hub(fresh, dataset, column, label, size, mode):
-    import datasets
-
-    random, spec = np.random.default_rng(0), DATASETS[dataset]
-    shape = (6, size, size) if mode == "L" else (6, size, size, 3)
-    images, labels = random.integers(0, 256, shape, dtype=np.uint8), random.integers(0, spec.num_classes, 6)
-    columns = {column: encoded(images), label: labels, "coarse_label": [0] * 6}
-    table = datasets.Dataset.from_dict(columns).cast_column(column, datasets.Image())
-    (fresh / dataset).mkdir()
-    table.to_parquet(fresh / dataset / "train.parquet")
-    data = load_split(dataset, "train", str(fresh))
-    expected = images[:, None] if mode == "L" else images.transpose(0, 3, 1, 2)
-    np.testing.assert_array_equal(data.inputs, expected)
-    np.testing.assert_array_equal(data.labels, labels)
-    assert data.owners is None
-
-
-def test_labels_out_of_range_are_told(fresh, monkeypatch):
-    write_mnist(fresh)
-    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], num_classes=3))
-    with pytest.raises(DataError, match=r"holds labels from 0 to 9: mnist has 0 to 2"):
-        load_split("mnist", "train", str(fresh))
 
 
 @needs_data

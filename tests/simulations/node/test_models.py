@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from simulations.config.catalog import DATASETS, MODELS, resolve_model
+from simulations.config.catalog import DATASETS, MODELS
 from simulations.node.models import BUILDERS, build_model, initial_model
 
 
@@ -62,18 +62,6 @@ def test_seed_determines_the_parameters_and_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-
-
-@pytest.mark.parametrize(
-    ("model", "dataset"), [("cnn-mnist", "digits"), ("cnn-cifar10", "mnist"), ("lstm", "mnist"), ("mlp", "shakespeare")]
-)
-def test_model_that_does_not_fit_is_told(model, dataset):
-    with pytest.raises(ValueError, match=f"takes (images|texts).* but {dataset} has .* use one of: auto, "):
-        resolve_model(model, dataset)
-
-
-def test_every_data_sets_own_model_takes_its_samples():
-    assert all(MODELS[resolve_model("auto", name)].takes(spec) for name, spec in DATASETS.items())
 
 
 def test_initial_parameters_are_scaled_and_statistics_are_not():
