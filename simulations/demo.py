@@ -13,7 +13,7 @@ from simulations.config.catalog import DATASETS
 from simulations.config.run_config import RunConfig
 from simulations.engine.progress import watch
 from simulations.engine.session import Session
-from simulations.reports.figures.looks import line_look, new_sheet, tidy
+from simulations.reports.figures.style import line_style, new_sheet, tidy
 from simulations.run.results import RunResult
 
 NUM_NODES = 10
@@ -81,7 +81,7 @@ def plot_accuracy(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], p
                   ha="right", va="bottom", color="0.4", fontsize=8)  # fmt: skip
     for number, (name, (rounds, accuracies)) in enumerate(curves.items()):
         percent = [100 * accuracy for accuracy in accuracies]
-        axes.plot(rounds, percent, label=name, markevery=max(1, len(rounds) // 8), **line_look([number]))
+        axes.plot(rounds, percent, label=name, markevery=max(1, len(rounds) // 8), **line_style([number]))
     title = f"Digits, {NUM_NODES} nodes, {NUM_MALICIOUS} of them malicious"
     axes.set(xlabel="Round", ylabel="Test accuracy (%)", ylim=(0, 100), title=title)
     axes.grid(alpha=0.3)

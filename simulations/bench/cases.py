@@ -138,7 +138,7 @@ def _seed(name: str) -> dict[str, int]:
 
 def _strategy(name: str, device: str | None, problem: Problem) -> Callable[[], Thunk]:
     strategy = make_strategy(name, problem.f, device)
-    _check(strategy.rule, problem.n)
+    _require_rows(strategy.rule, problem.n)
     return _on_messages(strategy, problem, lambda _: strategy.reports[-1].skipped)
 
 
@@ -163,7 +163,7 @@ def _on_messages(strategy: Strategy, problem: Problem, failed: Callable[[Any], s
 
 def _matrix(name: str, problem: Problem) -> Callable[[], Thunk]:
     rule, matrix = make_rule(name, problem.f), problem.matrix
-    _check(rule, problem.n)
+    _require_rows(rule, problem.n)
 
     def run() -> Any:
         try:
@@ -174,7 +174,7 @@ def _matrix(name: str, problem: Problem) -> Callable[[], Thunk]:
     return lambda: run
 
 
-def _check(rule: Rule, n: int) -> None:
+def _require_rows(rule: Rule, n: int) -> None:
     try:
         rule.check(n)
     except ValueError as error:

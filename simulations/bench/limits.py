@@ -23,7 +23,7 @@ BLOCK = 2**18
 ENOUGH = 4e9
 LANE = 2**14
 # Reads of all replies that a rule cannot do without, beyond measuring and combining: LASA has to know what lies above
-# each row's edge before it knows whom to average.
+# each row's sparsification threshold before it knows which rows to average.
 FURTHER_READS = {"lasa": 1}
 # Rules whose own passes stay on the CPU, whatever device the others run on.
 ON_CPU = ("lasa",)

@@ -18,7 +18,7 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 Matrix = NDArray[np.float32]
 
 SERVER = 1
-# Below so many values a model has no room for layers.
+# Below this number of values a model has no room for layers.
 LEAST_LAYERED = 1000
 # Sizes of the model's parameters and of what a round changes of them.
 MODEL_SCALE, STEP_SCALE = 0.05, 0.01

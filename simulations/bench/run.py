@@ -84,12 +84,12 @@ def run_bench(options: Options, console: Console) -> dict[str, Any]:
             options.only or (), peers=not options.skip_peers, matrices=not options.skip_matrices, device=device
         )
         if options.simulated_round:
-            from simulations.bench.simulated import check_data  # needs torch
+            from simulations.bench.simulated import require_data  # needs torch
 
-            check_data()
+            require_data()
     except ValueError as error:
         raise BenchError(str(error)) from error
-    _check_memory(n, d)
+    _require_memory(n, d)
     with _using_threads(options.threads) as threads:
         with quiet():
             bench = Bench(Problem(n, d, f), cases, threads, options.repeats, options.peer_limit, device)
@@ -144,7 +144,7 @@ def _tell_picture(path: Path, console: Console) -> None:
     console.print(f"Picture: {path}", soft_wrap=True)
 
 
-def _check_memory(n: int, d: int) -> None:
+def _require_memory(n: int, d: int) -> None:
     """Refuse what cannot work: the replies, and a model or two while they are made."""
     needed, free = 4 * (n + 6) * d, free_bytes()
     if free is not None and needed > free:
@@ -169,7 +169,7 @@ def _follow(
 
 @contextmanager
 def _using_threads(threads: int | None) -> Iterator[int]:
-    """Have everything use this many threads (by default, what each chooses), and tell how many those are."""
+    """Have everything use this number of threads, by default what each chooses, and yield the number."""
     if threads is None:
         yield default_threads()
         return

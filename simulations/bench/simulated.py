@@ -69,7 +69,7 @@ def config_for(folder: Path) -> RunConfig:
     )
 
 
-def check_data() -> None:
+def require_data() -> None:
     """Read the data, which may have to be fetched, before anything is measured.
 
     Raises

@@ -39,7 +39,7 @@ class DatasetSpec:
     """The column that holds images (or texts) in the hub's layout."""
     label_column: str = "label"
     owner_column: str = ""
-    """The column that names who wrote or spoke a sample; empty where nobody did."""
+    """The column that names who wrote or spoke a sample; empty where samples have no owners."""
     held_out: float = 0.0
     """Share of each owner's samples that is kept for testing where there is a training set alone."""
 
@@ -64,7 +64,7 @@ class ModelSpec:
     source: str
 
     def takes(self, spec: DatasetSpec) -> bool:
-        """Tell whether the model fits a data set's samples."""
+        """Return whether the model fits a data set's samples."""
         return spec.shape in self.shapes if self.shapes else not spec.is_text
 
 

@@ -277,8 +277,7 @@ class RunConfig(Checked):
         if self.partition == "natural" and not DATASETS[self.dataset].owner_column:
             owned = ", ".join(name for name, its in DATASETS.items() if its.owner_column)
             yield (
-                f"partition='natural' needs samples that belong to somebody; those of {self.dataset} do not: "
-                f"use {owned}."
+                f"partition='natural' needs samples that have owners; those of {self.dataset} have none: use {owned}."
             )
         try:
             self.seen_share()

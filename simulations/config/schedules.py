@@ -30,7 +30,7 @@ class Schedule:
         return self.factor(count)
 
     def of_round(self, server_round: int, steps: int) -> list[float]:
-        """Return the factors of the steps of a node that takes so many in each round."""
+        """Return the factors of a node's steps in a round, of which there are the same number in each."""
         if self.by_round:
             return [self.factor(server_round)] * steps
         first = (server_round - 1) * steps + 1

@@ -14,7 +14,7 @@ from simulations.data.label_table import Indices
 from simulations.data.load import Split
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-# Samples that are looked at together where nothing is learned.
+# Samples that are evaluated at a time.
 EVALUATION_BATCH = 1000
 # From labels and inputs to the labels to train on.
 LabelMap = Callable[[Indices, torch.Tensor], Indices]
@@ -33,7 +33,7 @@ class Plan:
     is left."""
 
     def count(self, samples: int) -> int:
-        """Return the steps of a node that holds so many samples."""
+        """Return the number of steps of a node that holds this number of samples."""
         return self.epochs * ceil(samples / self._size(samples)) if self.epochs else self.steps
 
     def choose(self, indices: Indices, random: np.random.Generator) -> Iterator[Indices]:

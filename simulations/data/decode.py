@@ -33,7 +33,7 @@ class Split:
     """Images, (samples, channels, height, width), or texts as numbers of characters, (samples, length)."""
     labels: npt.NDArray[np.int64]
     owners: npt.NDArray[np.int64] | None = None
-    """Who wrote or spoke each sample, numbered from 0 within the split; None where nobody did."""
+    """Who wrote or spoke each sample, numbered from 0 within the split; None where samples have no owners."""
 
     def __len__(self) -> int:
         """Count the samples."""

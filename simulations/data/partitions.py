@@ -138,7 +138,7 @@ def _by_class(labels: npt.NDArray[np.int64], num_partitions: int, seed: int) -> 
 
 def _natural(owners: npt.NDArray[np.int64] | None, num_partitions: int, seed: int) -> tuple[Indices, ...]:
     if owners is None:
-        raise DataError("these samples belong to nobody: use another partition than 'natural'.")
+        raise DataError("these samples have no owners: use another partition than 'natural'.")
     names, ranks = np.unique(owners, return_inverse=True)
     if num_partitions > len(names):
         raise DataError(

@@ -115,7 +115,7 @@ class OpenSession:
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # the child has ended, which `poll` tells
+        with suppress(BrokenPipeError):  # the child has ended, as `poll` says
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
 

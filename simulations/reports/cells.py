@@ -75,7 +75,7 @@ def read_cell(line: str) -> Cell | None:
 
 
 def value_of(cell: Cell, metric: Metric) -> float | None:
-    """Return the metric of a cell as it is shown, or None if the run did not tell."""
+    """Return the metric of a cell as it is shown, or None if the run has no such number."""
     if metric.name in TOTALS:
         known = getattr(cell, metric.name.replace("-", "_").replace("wall_seconds", "wall_s"))
     else:

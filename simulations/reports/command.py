@@ -34,8 +34,8 @@ def report(paths: Sequence[Path], out: Path | None, console: Console) -> list[st
         If a path holds neither a run nor a sweep.
     """
     sweeps = {path: find_sweeps(path) for path in paths if path.is_dir()}
-    runs, passed_over = find_runs(paths, [folder for folders in sweeps.values() for folder in folders])
-    _say(console, "Passed over", passed_over, style="yellow")
+    runs, left_out = find_runs(paths, [folder for folders in sweeps.values() for folder in folders])
+    _say(console, "Left out", left_out, style="yellow")
     errors = [error for path, folders in sweeps.items() for error in _report_sweeps(path, folders, out, console)]
     if runs:
         _report_runs(runs, out, console)
@@ -65,8 +65,8 @@ def _report_runs(runs: Sequence[RunFates], out: Path | None, console: Console) -
     _say(console, "Picture", map(str, pictures))
 
 
-def _say(console: Console, what: str, told: Iterable[str], style: str | None = None) -> None:
-    for line in told:
+def _say(console: Console, what: str, lines: Iterable[str], style: str | None = None) -> None:
+    for line in lines:
         console.print(f"{what}: {line}", style=style, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -48,10 +48,10 @@ class Facts:
 def make_facts(sweep: Sweep) -> Facts:
     """Collect them."""
     wall = [cell.wall_s for cell in sweep.cells if cell.wall_s is not None]
-    done, asked = len(sweep.cells), len(sweep.rows)
+    done, planned = len(sweep.cells), len(sweep.rows)
     summary = {
         "Version": "lite: smaller than in the paper" if sweep.lite else "full: the paper's parameters",
-        "Cells": f"{done} of {asked} finished" if done < asked else f"all {done} finished",
+        "Cells": f"{done} of {planned} finished" if done < planned else f"all {done} finished",
         "Seeds": listing([label_text(seed) for seed in sweep.seeds]) or "none",
     }
     if wall:
@@ -94,9 +94,9 @@ def _missing(sweep: Sweep) -> list[str]:
     left, named = [_varied(labels, sweep) for labels in sweep.missing], []
     for size in (1, 2, 3):
         for axes in itertools.combinations(sorted(left[0] if left else (), key=SEED.__eq__), size):
-            asked = Counter(_of(labels, axes) for labels in sweep.labels)
+            planned = Counter(_of(labels, axes) for labels in sweep.labels)
             gone = Counter(_of(labels, axes) for labels in left)
-            whole = [labels for labels, number in gone.items() if number == asked[labels] > 1]
+            whole = [labels for labels, number in gone.items() if number == planned[labels] > 1]
             named += [f"all with {with_axes(dict(labels))}" for labels in whole]
             left = [labels for labels in left if _of(labels, axes) not in whole]
     return named + [with_axes(labels) for labels in left]

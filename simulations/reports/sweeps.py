@@ -27,12 +27,12 @@ class Sweep:
     experiment: Experiment
     """The experiment as the paper has it, and the version that ran."""
     rows: pd.DataFrame
-    """A row for each cell that the experiment file asks for or that ran, with a column for each axis of the grid, and
+    """A row for each cell that the experiment file plans or that ran, with a column for each axis of the grid, and
     the last try of the cell in the column ``cell``; None where it did not run."""
     unreadable: int = 0
     """Lines that are no cells, as a sweep leaves them that was killed while it wrote."""
     outdated: int = 0
-    """Cells that the experiment file does not ask for (any more), which the report leaves out."""
+    """Cells that the experiment file does not plan (any more), which the report leaves out."""
     _selected: dict[frozenset[tuple[str, Label]], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -84,8 +84,8 @@ class Sweep:
     def _shown(self) -> pd.DataFrame:
         """The rows, and baselines beside attacks that exclude them as well.
 
-        A cell without malicious nodes is the same run under any attack, so that files ask for it under one attack
-        alone. It stands beside the cells of the other attacks too, wherever the file asks for such cells.
+        A cell without malicious nodes is the same run under any attack, so that files plan it under one attack
+        alone. It stands beside the cells of the other attacks too, wherever the file plans such cells.
         """
         places = set(self._places(self.rows))
         baselines = self.rows[[cell is not None and cell.done and cell.is_baseline for cell in self.rows[CELL]]]
@@ -120,7 +120,7 @@ class Sweep:
         return self._selected[key]
 
     def has(self, labels: Labels) -> bool:
-        """Tell whether any cell with these labels was asked for or ran."""
+        """Return whether any cell with these labels was planned or ran."""
         return not self._select(labels).empty
 
     def at(self, labels: Labels) -> list[Cell]:
@@ -128,7 +128,7 @@ class Sweep:
         return [cell for cell in self._select(labels)[CELL] if cell is not None and cell.done]
 
     def is_attacked(self, labels: Labels) -> bool:
-        """Tell whether any cell with these labels is attacked; of places without finished cells nothing is known."""
+        """Return whether any cell with these labels is attacked; of places without finished cells nothing is known."""
         cells = self.at(labels)
         return not cells or any(cell.attacked for cell in cells)
 
@@ -167,37 +167,37 @@ def read_sweep(folder: Path) -> Sweep:
     if not cells:
         raise ReportError(f"{folder / CELLS} holds no cell yet; wait until flwr-robust sweep has finished one.")
     experiment = full.lite if cells[-1].lite and full.lite is not None else full
-    asked = [cell for cell in cells if cell.lite == experiment.is_lite and _is_asked_for(cell, experiment)]
-    if not asked:
-        raise ReportError(f"{folder / CELLS} holds no cell that {EXPERIMENT} beside it asks for; sweep once more.")
+    planned = [cell for cell in cells if cell.lite == experiment.is_lite and _is_planned(cell, experiment)]
+    if not planned:
+        raise ReportError(f"{folder / CELLS} holds no cell that {EXPERIMENT} beside it plans; sweep once more.")
     return Sweep(
         name=folder.resolve().name,
         full=full,
         experiment=experiment,
-        rows=_rows(experiment, asked),
+        rows=_rows(experiment, planned),
         unreadable=len(found) - len(cells),
-        outdated=len(cells) - len(asked),
+        outdated=len(cells) - len(planned),
     )
 
 
 def _rows(experiment: Experiment, cells: Sequence[Cell]) -> pd.DataFrame:
-    """Put the cells that were asked for and those that ran into rows; of several tries of a cell, the last counts."""
+    """Put the cells that were planned and those that ran into rows; of several tries of a cell, the last counts."""
     axes = [axis for axis in experiment.axes if axis != SEED]
     ran: dict[tuple[Label | None, ...], Cell] = {
         (*(cell.labels[axis] for axis in axes), cell.seed): cell for cell in cells
     }
     places = dict.fromkeys(key[:-1] for key in ran)
-    asked: list[tuple[Label | None, ...]] = []
+    planned: list[tuple[Label | None, ...]] = []
     for choices in experiment.combinations():
         place = tuple(choices[axis].label for axis in axes)
-        if SEED in choices or place not in places:  # without seeds in the file, any seed is what is asked for
-            asked.append((*place, choices[SEED].label if SEED in choices else None))
-    keys = list(dict.fromkeys([*asked, *ran]))
+        if SEED in choices or place not in places:  # without seeds in the file, any seed will do
+            planned.append((*place, choices[SEED].label if SEED in choices else None))
+    keys = list(dict.fromkeys([*planned, *ran]))
     rows = pd.DataFrame(keys, columns=[*axes, SEED], dtype=object)
     return rows.assign(**{CELL: pd.Series([ran.get(key) for key in keys], dtype=object)})
 
 
-def _is_asked_for(cell: Cell, experiment: Experiment) -> bool:
+def _is_planned(cell: Cell, experiment: Experiment) -> bool:
     """Whether the labels, seeds apart, are those of the grid."""
     labels = {axis: label for axis, label in cell.labels.items() if axis != SEED}
     axes = {axis: choices for axis, choices in experiment.axes.items() if axis != SEED}

@@ -25,7 +25,7 @@ class Entry:
     """What a place of a table shows."""
 
     text: str
-    """Mean and spread; a dash where no cell finished, nothing where the experiment asks for none."""
+    """Mean and spread; a dash where no cell finished, nothing where the experiment plans none."""
     best: bool = False
     """Whether it is the best, or as good as the best."""
     paper: str = ""
@@ -101,7 +101,7 @@ def make_table(sweep: Sweep, section: TableSection, metric: Metric, paper_number
     best = _best(sweep, section, metric, blocks, places, numbers)
     paper = PaperNumbers(sweep, paper_numbers, metric, section)
     entries = (
-        _entry(number, paper.find(place), is_best, metric, asked=sweep.has(fixed(place)))
+        _entry(number, paper.find(place), is_best, metric, planned=sweep.has(fixed(place)))
         for place, number, is_best in zip(places, numbers, best, strict=True)
     )
     filled = tuple(tuple(itertools.islice(entries, len(columns))) for _ in rows)
@@ -119,10 +119,10 @@ def _places(sweep: Sweep, section: TableSection, axes: tuple[str, ...]) -> tuple
     return tuple(place for place in product if sweep.has(fixed(place)))
 
 
-def _entry(number: Summary | None, paper: Printed | None, best: bool, metric: Metric, *, asked: bool) -> Entry:
+def _entry(number: Summary | None, paper: Printed | None, best: bool, metric: Metric, *, planned: bool) -> Entry:
     printed = "" if paper is None else metric.written(*paper)
     if number is None:
-        return Entry(NOTHING if asked else "", paper=printed, complete=False)
+        return Entry(NOTHING if planned else "", paper=printed, complete=False)
     return Entry(metric.written(number.mean, number.spread), best, printed, number.of, number.complete)
 
 
@@ -157,7 +157,7 @@ def _best(
     places: Sequence[Place],
     numbers: Sequence[Summary | None],
 ) -> list[bool]:
-    """Tell for each place whether it is the best of those that differ in what is compared; what looks alike ties.
+    """Return for each place whether it is the best of those that differ in what is compared; what looks alike ties.
 
     What the section says to leave out does not compete, nor does what nobody attacks with what is attacked. Worst
     cases and averages are compared only if each label that they are taken over has a finished cell.

@@ -21,7 +21,7 @@ KEPT = 2**28
 
 
 class Evaluation:
-    """Evaluates the global model every so many rounds, and records each round."""
+    """Evaluates the global model in the rounds in which it is due, and records each round."""
 
     def __init__(self, config: RunConfig, recorder: RunRecorder) -> None:
         self._config = config

@@ -49,7 +49,7 @@ class RunResult:
 
 
 def holds_results(path: Path) -> bool:
-    """Tell whether a file's first line is that of a run's results."""
+    """Return whether a file's first line is that of a run's results."""
     with path.open(encoding="utf-8") as file:
         first = file.readline()
     values = json.loads(first) if first.endswith("\n") else {}

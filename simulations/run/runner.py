@@ -26,7 +26,7 @@ from simulations.run.recorder import RunRecorder
 from simulations.run.strategy import NodeError, RecordedStrategy
 
 NODES_TIMEOUT = 10.0  # seconds until the nodes that a run needs must have connected
-NODES_SETTLE = 0.5  # seconds without a new node after which no more are expected
+NODES_INTERVAL = 0.5  # seconds without a new node after which no more are expected
 QUERY_TIMEOUT = 600.0  # the first round trip includes the start of the simulation's processes
 ROUND_TIMEOUT = 3600.0
 
@@ -50,7 +50,7 @@ def wait_for_nodes(grid: Grid, needed: int, timeout: float = NODES_TIMEOUT) -> l
     deadline = time.monotonic() + timeout
     nodes = list(grid.get_node_ids())
     while True:
-        time.sleep(NODES_SETTLE)
+        time.sleep(NODES_INTERVAL)
         before, nodes = nodes, list(grid.get_node_ids())
         if len(nodes) >= needed and len(nodes) == len(before):
             return nodes
@@ -74,11 +74,11 @@ def learn_partitions(grid: Grid, nodes: Iterable[int]) -> dict[int, int]:
     partition_of = {}
     for reply in grid.send_and_receive(queries, timeout=QUERY_TIMEOUT):
         if reply.has_error():
-            raise RuntimeError(f"node {reply.metadata.src_node_id} did not tell its partition: {reply.error.reason}")
+            raise RuntimeError(f"node {reply.metadata.src_node_id} did not report its partition: {reply.error.reason}")
         partition_of[reply.metadata.src_node_id] = int(reply.content.config_records["node"]["partition-id"])  # type: ignore[arg-type]
     if sorted(partition_of.values()) != list(range(len(queries))):
         raise RuntimeError(
-            f"{len(queries)} nodes told the partition ids {sorted(partition_of.values())}; each id from 0 to "
+            f"{len(queries)} nodes reported the partition ids {sorted(partition_of.values())}; each id from 0 to "
             f"{len(queries) - 1} must occur once: start each node with its own partition-id."
         )
     return partition_of

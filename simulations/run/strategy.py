@@ -75,7 +75,7 @@ class RecordedStrategy(RobustStrategy):
         """
         replies = list(replies)
         if self._config.attack != FAULTS:
-            _check(replies, server_round)
+            _raise_for_errors(replies, server_round)
         self._measured, self._measuring = None, 0.0
         self.server_learning_rate = self._config.server_learning_rate * self._rate_factor(server_round)
         started = perf_counter()
@@ -114,7 +114,7 @@ class RecordedStrategy(RobustStrategy):
         return values
 
 
-def _check(replies: Iterable[Message], server_round: int) -> None:
+def _raise_for_errors(replies: Iterable[Message], server_round: int) -> None:
     for reply in replies:
         if reply.has_error():
             raise NodeError(f"node {reply.metadata.src_node_id} failed in round {server_round}: {reply.error.reason}")

@@ -50,7 +50,7 @@ def build_cells(experiment: Experiment, out_dir: Path) -> list[Cell]:
     place = f"{experiment.path.name}{' [lite]' if experiment.is_lite else ''}"
     if experiment.num_supernodes is None:
         raise ExperimentError(f"{place} has no number of nodes; add num-supernodes to [federation].")
-    _check_keys(experiment, place)
+    _require_valid_tables(experiment, place)
     cells: list[Cell] = []
     problems: dict[str, list[dict[str, Label]]] = {}
     for choices in experiment.combinations():
@@ -62,8 +62,8 @@ def build_cells(experiment: Experiment, out_dir: Path) -> list[Cell]:
             for problem in str(error).splitlines():
                 problems.setdefault(problem, []).append(labels)
     if problems:
-        told = [f"{place}: {problem}{_where(labels, experiment)}" for problem, labels in problems.items()]
-        raise ExperimentError("\n".join(told))
+        lines = [f"{place}: {problem}{_where(labels, experiment)}" for problem, labels in problems.items()]
+        raise ExperimentError("\n".join(lines))
     if not cells:
         raise ExperimentError(f"{place} leaves no cell; exclude less.")
     return cells
@@ -158,7 +158,7 @@ def select(cells: Sequence[Cell], only: Iterable[str]) -> list[Cell]:
     return [cell for cell in cells if all(str(cell.labels[axis]) in allowed for axis, allowed in wanted.items())]
 
 
-def _check_keys(experiment: Experiment, place: str) -> None:
+def _require_valid_tables(experiment: Experiment, place: str) -> None:
     """Check each table by itself, so that a mistake is named once and where it is."""
     tables = {"[parameters]": experiment.parameters} | {
         f"[grid] {axis} = {choice.label!r}": choice.parameters
@@ -188,19 +188,19 @@ def _merged(experiment: Experiment, choices: Mapping[str, Choice]) -> dict[str, 
 def _cell(labels: dict[str, Label], config: RunConfig, num_supernodes: int) -> Cell:
     needed = config.num_nodes or config.least_nodes()
     if needed > num_supernodes:
-        asked = f"num-malicious={config.num_malicious} and defense={config.defense!r}"
+        cause = f"num-malicious={config.num_malicious} and defense={config.defense!r}"
         raise ConfigurationError(
             f"num-supernodes={num_supernodes} is too few for "
-            f"{f'num-nodes={needed}' if config.num_nodes else asked}: give at least {needed}."
+            f"{f'num-nodes={needed}' if config.num_nodes else cause}: give at least {needed}."
         )
     return Cell(labels, config, config.participants(num_supernodes))
 
 
-def _where(bad: Sequence[Mapping[str, Label]], experiment: Experiment) -> str:
+def _where(cells: Sequence[Mapping[str, Label]], experiment: Experiment) -> str:
     """Name the values that all cells with a mistake share and others need not have."""
     shared = {
-        axis: bad[0][axis]
+        axis: cells[0][axis]
         for axis, choices in experiment.axes.items()
-        if len(choices) > 1 and all(labels[axis] == bad[0][axis] for labels in bad)
+        if len(choices) > 1 and all(labels[axis] == cells[0][axis] for labels in cells)
     }
     return f" ({describe(shared)})" if shared else ""

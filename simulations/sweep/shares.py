@@ -32,7 +32,7 @@ def share_out(nodes: Resources, num_sessions: int) -> list[Resources]:
 
 
 def joins_cluster() -> bool:
-    """Tell whether sessions join a Ray cluster that is there already, all of which one session takes."""
+    """Return whether sessions join a Ray cluster that is there already, all of which one session takes."""
     return ray_address() != LOCAL
 
 

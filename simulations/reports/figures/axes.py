@@ -1,4 +1,4 @@
-"""The axes of a grid in a figure: which of them are lines, which are panels, and how lines look."""
+"""The axes of a grid in a figure: which of them are lines, which are panels, and how lines style."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def combinations(sweep: Sweep, axes: tuple[str, ...], place: Place | None = None
             yield combination
 
 
-def looks(sweep: Sweep, axes: tuple[str, ...]) -> Callable[[Mapping[str, Label]], tuple[int, ...]]:
-    """Return what gives a line's look by its labels.
+def styles(sweep: Sweep, axes: tuple[str, ...]) -> Callable[[Mapping[str, Label]], tuple[int, ...]]:
+    """Return what gives a line's style by its labels.
 
     Each axis gives a number, the place of the label. Labels of two parts, as "NNM + Krum" or "CWTM, ARC", give two:
     one for the rule, one for what comes with it, so that lines of one rule share a colour.

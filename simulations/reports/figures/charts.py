@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from simulations.experiments.metrics import PER_CENT
 from simulations.experiments.sections import BARS, CURVES, Label
 from simulations.reports.figures.data import Chart, Panel
-from simulations.reports.figures.looks import WIDTH, bar_look, line_look, new_sheet, tidy
+from simulations.reports.figures.style import WIDTH, bar_style, line_style, new_sheet, tidy
 from simulations.reports.wording import axis_name, label_text
 from simulations.wording import listing
 
@@ -55,16 +55,16 @@ def draw_chart(chart: Chart, panels: Sequence[Panel]) -> Figure:
     figure.supylabel(_heading(chart), fontsize=9)
     if legend:
         ncols = math.ceil(len(legend) / math.ceil(len(legend) / across))
-        looks: dict[str, Any] = {"frameon": False, "handlelength": HANDLE, "columnspacing": 1.4}
-        figure.legend(list(legend.values()), list(legend), loc="outside upper center", ncols=ncols, **looks)
+        styles: dict[str, Any] = {"frameon": False, "handlelength": HANDLE, "columnspacing": 1.4}
+        figure.legend(list(legend.values()), list(legend), loc="outside upper center", ncols=ncols, **styles)
     return figure
 
 
 def _handle(chart: Chart, number: int) -> Line2D | Patch:
     line = chart.lines[number]
     if chart.section.kind == BARS:
-        return Patch(**bar_look(line.look, baseline=line.baseline))
-    return Line2D([], [], **line_look(line.look, baseline=line.baseline))
+        return Patch(**bar_style(line.style, baseline=line.baseline))
+    return Line2D([], [], **line_style(line.style, baseline=line.baseline))
 
 
 def _draw(axes: Axes, chart: Chart, panel: Panel, width: float) -> None:
@@ -88,14 +88,14 @@ def _draw_lines(axes: Axes, chart: Chart, panel: Panel, places: np.ndarray | Non
             continue
         if places is not None:
             numbers = numbers.assign(x=places[numbers["x"].astype(int)])
-        single, look = numbers["x"].nunique() == 1, line_look(line.look, baseline=line.baseline)
+        single, style = numbers["x"].nunique() == 1, line_style(line.style, baseline=line.baseline)
         if single and line.baseline:
-            look |= {"marker": "_", "markersize": 14, "markeredgewidth": 1.3, "markeredgecolor": look["color"]}
+            style |= {"marker": "_", "markersize": 14, "markeredgewidth": 1.3, "markeredgecolor": style["color"]}
         step = max(1, numbers["x"].nunique() // MARKED_POINTS)
         bars: dict[str, Any] = {"err_style": "bars"} if single else {"err_kws": {"alpha": BAND, "linewidth": 0}}
         evenly = (number * step // 4 % step, step) if places is None else None
         sns.lineplot(numbers, x="x", y="y", errorbar="sd", ax=axes, label=line.name, legend=False, markevery=evenly,
-                     **bars, **look)  # fmt: skip
+                     **bars, **style)  # fmt: skip
 
 
 def _draw_bars(axes: Axes, chart: Chart, panel: Panel, width: float) -> None:
@@ -106,8 +106,8 @@ def _draw_bars(axes: Axes, chart: Chart, panel: Panel, width: float) -> None:
         numbers = panel.numbers[panel.numbers["line"] == line.name]
         found = numbers.groupby("x")["y"].agg(["mean", "std"]).reindex(groups)
         places = groups + (number - (len(present) - 1) / 2) * thickness
-        look = bar_look(line.look, baseline=line.baseline)
-        axes.bar(places, found["mean"].fillna(0.0), 0.92 * thickness, label=line.name, **look)
+        style = bar_style(line.style, baseline=line.baseline)
+        axes.bar(places, found["mean"].fillna(0.0), 0.92 * thickness, label=line.name, **style)
         spread = found["std"].fillna(0.0)
         known = spread > 0
         whiskers: dict[str, Any] = {"fmt": "none", "ecolor": "0.15", "elinewidth": 0.9, "capsize": 2.5}

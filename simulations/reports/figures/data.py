@@ -12,7 +12,7 @@ import pandas as pd
 from simulations.experiments.metrics import Metric
 from simulations.experiments.sections import ChartSection, CurvesSection, Label
 from simulations.reports.cells import series_of
-from simulations.reports.figures.axes import axes_of, combinations, looks
+from simulations.reports.figures.axes import axes_of, combinations, styles
 from simulations.reports.summary import Place, fixed, summarise
 from simulations.reports.sweeps import Sweep
 from simulations.reports.wording import with_axes
@@ -23,11 +23,11 @@ Section = CurvesSection | ChartSection
 
 @dataclass(frozen=True)
 class Line:
-    """A line, or the bars of one look."""
+    """A line, or the bars of one style."""
 
     name: str
-    look: tuple[int, ...]
-    """What chooses colour and dashes (`looks.line_look`)."""
+    style: tuple[int, ...]
+    """What chooses colour and dashes (`style.line_style`)."""
     baseline: bool
     """Whether nobody attacks, while others are attacked."""
 
@@ -77,7 +77,7 @@ def make_chart(whole: Sweep, section: Section) -> Chart:
     """Compute what a figure of curves, lines or bars shows."""
     sweep = whole.limited(section.where)
     axes = axes_of(sweep, section)
-    look, several = looks(sweep, axes.lines), len(section.y) > 1
+    style, several = styles(sweep, axes.lines), len(section.y) > 1
     window = _window(sweep, section.y)
     panels = [(labels, list[pd.DataFrame]()) for labels in combinations(sweep, axes.panels)]
     lines = []
@@ -91,7 +91,7 @@ def make_chart(whole: Sweep, section: Section) -> Chart:
                     found.append(numbers.assign(line=name))
                     place = fixed({**labels, **line})
                     baseline |= not sweep.is_attacked(place) and sweep.is_attacked(fixed(labels))
-            lines.append(Line(name, look(line) + ((number,) if several else ()), baseline))
+            lines.append(Line(name, style(line) + ((number,) if several else ()), baseline))
     empty = pd.DataFrame({"x": [], "y": [], "line": []})
     made = [Panel(labels, pd.concat(found) if found else empty) for labels, found in panels]
     drawn = {name for panel in made for name in panel.numbers["line"]}

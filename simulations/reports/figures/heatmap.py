@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from simulations.experiments.metrics import Metric
 from simulations.experiments.sections import HeatmapSection, Label
 from simulations.reports.figures.axes import axes_of, combinations
-from simulations.reports.figures.looks import PALETTE, WIDTH, new_sheet, tint
+from simulations.reports.figures.style import PALETTE, WIDTH, new_sheet, tint
 from simulations.reports.summary import Place, fixed, summarise
 from simulations.reports.sweeps import Sweep
 from simulations.reports.wording import axis_name, label_text, with_axes

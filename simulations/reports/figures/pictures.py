@@ -17,7 +17,7 @@ from simulations.reports.figures.axes import axes_needed
 from simulations.reports.figures.charts import draw_chart
 from simulations.reports.figures.data import Chart, Panel, make_chart
 from simulations.reports.figures.heatmap import Blocks, Heatmap, draw_heatmap, make_heatmap
-from simulations.reports.figures.looks import FONT, png
+from simulations.reports.figures.style import FONT, png
 from simulations.reports.sweeps import Sweep
 from simulations.reports.wording import axis_name, lower, with_axes, with_axis
 from simulations.wording import count, listing

@@ -47,7 +47,7 @@ def test_the_simulated_round_joins_the_numbers(tmp_path, monkeypatch):
     from simulations.bench import simulated
 
     expected = simulated.SimulatedRound(17, 431_080, "arc+nnm+trimmed-mean", 20, 1.5, 0.03)
-    monkeypatch.setattr(simulated, "check_data", lambda: None)
+    monkeypatch.setattr(simulated, "require_data", lambda: None)
     monkeypatch.setattr(simulated, "measure_round", lambda out, console: expected)
     result = bench(tmp_path, "--simulated-round", "--only", "Mean", "--skip-peers", "--skip-matrices")
     assert result.exit_code == 0, result.output

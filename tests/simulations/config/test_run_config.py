@@ -65,7 +65,7 @@ def test_values_are_read_under_dashed_keys():
         ({"normalisation": "own"}, ["normalisation='own'", "auto, half"]),
         ({"augment": "flip"}, ["augment='flip'", "auto, none, crop"]),
         ({"measure": "xi + kapa"}, ["measure: 'kapa' is unknown", "did you mean 'kappa'", "xi, kappa, clipping"]),
-        ({"partition": "natural"}, ["partition='natural'", "those of digits do not", "femnist, shakespeare"]),
+        ({"partition": "natural"}, ["partition='natural'", "those of digits have none", "femnist, shakespeare"]),
         ({"dataset": "shakespeare", "model": "mlp"}, ["'mlp' takes images", "texts of 80 characters", "auto, lstm."]),
         ({"model": "lstm"}, ["'lstm' takes texts of 80 characters", "digits has 1x8x8"]),
         ({"weight-decay": -1.0}, ["weight-decay=-1.0", "at least 0"]),

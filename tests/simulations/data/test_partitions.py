@@ -122,7 +122,7 @@ def test_what_cannot_be_split_is_told(partition, nodes, alpha, message):
 
 
 def test_samples_without_owners_have_no_natural_partition():
-    with pytest.raises(DataError, match="belong to nobody: use another partition"):
+    with pytest.raises(DataError, match="have no owners: use another partition"):
         split_labels(LABELS, "natural", 5)
 
 

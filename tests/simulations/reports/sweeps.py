@@ -49,7 +49,7 @@ def write_sweep(folder, toml, result, *, lite=False, leave_out=(), fail=(), extr
 
 
 def matches(labels, wanted):
-    """Tell whether labels are all those that are wanted; a list stands for any of its labels."""
+    """Return whether labels are all those that are wanted; a list stands for any of its labels."""
     return all(axis in labels and labels[axis] in listed(value) for axis, value in wanted.items())
 
 

@@ -25,7 +25,7 @@ def test_the_command_draws_beside_the_results_and_prints_the_rates(tmp_path):
     (row,) = [line for line in result.output.splitlines() if "MultiKrum" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells == [results.stem, "MultiKrum(f=2)", "4", "0", "0", "100.0 %", "0.0 %"]
-    assert "Passed over:" in result.output
+    assert "Left out:" in result.output
 
 
 def test_the_command_writes_where_it_is_told_and_overwrites_no_other_run(tmp_path):

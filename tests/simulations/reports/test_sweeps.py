@@ -34,7 +34,7 @@ def test_cells_of_another_version_of_the_grid_are_passed_over(tmp_path, two_rule
         (
             "experiment.toml",
             "[parameters]\n[grid]\nrule = [1]",
-            "holds no cell that experiment.toml beside it asks for",
+            "holds no cell that experiment.toml beside it plans",
         ),
         ("experiment.toml", "[parameters]\n[table]\nrows = ['alpha']", "rows: the axis 'alpha' is unknown"),
     ],

@@ -45,7 +45,7 @@ def answer(node, partition):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(runner, "NODES_SETTLE", 0.01)
+    monkeypatch.setattr(runner, "NODES_INTERVAL", 0.01)
 
 
 def test_enough_nodes_are_returned_once_no_more_come():
@@ -90,7 +90,7 @@ def test_a_node_that_fails_is_named():
         metadata=SimpleNamespace(src_node_id=101),
         error=SimpleNamespace(reason="no data"),
     )
-    with pytest.raises(RuntimeError, match="node 101 did not tell its partition: no data"):
+    with pytest.raises(RuntimeError, match="node 101 did not report its partition: no data"):
         runner.learn_partitions(Nodes([], [failed]), [101])
 
 

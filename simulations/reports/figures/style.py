@@ -1,4 +1,4 @@
-"""How lines, bars and sheets look: lines differ for any colour vision, and in grey."""
+"""How lines, bars and sheets style: lines differ for any colour vision, and in grey."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ WIDTH = 5.4  # inches
 DPI = 180
 
 
-def line_look(look: Sequence[int], *, baseline: bool = False) -> dict[str, Any]:
+def line_style(style: Sequence[int], *, baseline: bool = False) -> dict[str, Any]:
     """Return colour, dashes and marker of a line.
 
     One number chooses all three; of several, the first chooses colour and marker, the others the dashes.
     """
-    turn, colour, variant = _chosen(look)
+    turn, colour, variant = _chosen(style)
     return {
         "color": PALETTE[colour],
         "marker": MARKERS[(colour + 3 * turn) % len(MARKERS)],
@@ -54,9 +54,9 @@ def line_look(look: Sequence[int], *, baseline: bool = False) -> dict[str, Any]:
     } | (BASELINE if baseline else {})
 
 
-def bar_look(look: Sequence[int], *, baseline: bool = False) -> dict[str, Any]:
+def bar_style(style: Sequence[int], *, baseline: bool = False) -> dict[str, Any]:
     """Return colour and hatch of bars, chosen as those of lines are."""
-    _, colour, variant = _chosen(look)
+    _, colour, variant = _chosen(style)
     return {
         "facecolor": tint(PALETTE[colour], 0.62),
         "edgecolor": PALETTE[colour],
@@ -65,14 +65,14 @@ def bar_look(look: Sequence[int], *, baseline: bool = False) -> dict[str, Any]:
     } | (BASELINE_BAR if baseline else {})
 
 
-def _chosen(look: Sequence[int]) -> tuple[int, int, int]:
+def _chosen(style: Sequence[int]) -> tuple[int, int, int]:
     """Return how often the palette was used up, the colour, and the variant of dashes or hatches."""
-    first = look[0] if look else 0
+    first = style[0] if style else 0
     turn, colour = divmod(first, len(PALETTE))
-    if len(look) < 2:
+    if len(style) < 2:
         return turn, colour, first + 2 * turn
-    variant = look[1]
-    for number in look[2:]:
+    variant = style[1]
+    for number in style[2:]:
         variant = 2 * variant + number
     return turn, colour, variant
 

@@ -1,6 +1,6 @@
 """Colours."""
 
-from simulations.reports.figures.looks import COLOURS
+from simulations.reports.figures.style import COLOURS
 
 
 def test_colours_are_distinct():
