@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from simulations.config.catalog import DATASETS
+from simulations.config.components import rule_name
 from simulations.config.run_config import RunConfig
 from simulations.engine.progress import watch
 from simulations.engine.session import Session
@@ -26,7 +27,6 @@ class Case:
 
     name: str
     attack: str
-    defense: str
     config: RunConfig
 
 
@@ -42,9 +42,9 @@ def cases(folder: Path, rounds: int) -> list[Case]:
     )
     defense = "arc+nnm+trimmed-mean"
     return [
-        Case("No attack, averaging", "none", "mean", shared.replace(attack="none", attack_args="", defense="mean")),
-        Case("Fall of Empires, averaging", "foe (tau=10)", "mean", shared.replace(defense="mean")),
-        Case(f"Fall of Empires, {defense}", "foe (tau=10)", defense, shared.replace(defense=defense)),
+        Case("No attack, averaging", "none", shared.replace(attack="none", attack_args="", defense="mean")),
+        Case("Fall of Empires, averaging", "foe (tau=10)", shared.replace(defense="mean")),
+        Case(f"Fall of Empires, {rule_name(defense)}", "foe (tau=10)", shared.replace(defense=defense)),
     ]
 
 
@@ -98,12 +98,6 @@ def _table(chosen: list[Case], results: list[RunResult]) -> Table:
         table.add_column(heading, justify="right")
     for case, result in zip(chosen, results, strict=True):
         assert result.end is not None
-        end = result.end
-        table.add_row(
-            case.attack,
-            "none (mean)" if case.defense == "mean" else case.defense,
-            f"{end['final_accuracy']:.1%}",
-            f"{end['max_accuracy']:.1%}",
-            f"{end['wall_s']:.1f}",
-        )
+        shares = (f"{result.end[key]:.1%}" for key in ("final_accuracy", "max_accuracy"))
+        table.add_row(case.attack, rule_name(case.config.defense), *shares, f"{result.end['wall_s']:.1f}")
     return table

@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
@@ -20,6 +19,7 @@ from simulations.bench.limits import least_seconds, rates
 from simulations.bench.measure import Bench, Result
 from simulations.bench.memory import free_bytes
 from simulations.bench.split import PARTS
+from simulations.run.recorder import versions_of
 
 PACKAGES = ("flwr-robust", "flwr", "numpy", "numba", "scikit-learn", "torch", "byzfl")
 
@@ -121,7 +121,7 @@ def as_json(bench: Bench, threads: int, preset: str) -> dict[str, Any]:
             "free_bytes": free_bytes(),
             "device": device_shown(bench),
         },
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | versions_of(PACKAGES),
         "limits": {
             "seconds": limits,
             "repetitions": bench.limit_seconds,
@@ -139,13 +139,6 @@ def device_shown(bench: Bench) -> str | None:
     from simulations.bench.device import describe
 
     return describe(bench.limits.device)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def strategies(found: Iterable[Row]) -> list[Row]:

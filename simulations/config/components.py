@@ -90,6 +90,11 @@ def make_rule(name: str, arguments: str, *, f: int, seed: int) -> Rule:
     return rules.from_spec(name, f=tolerated, args=given)
 
 
+def rule_name(spec: str) -> str:
+    """Return the name of a rule or chain as tables have it: TrimmedMean for ``trimmed-mean``."""
+    return "+".join(rules.REGISTRY[part].__name__ for part in spec.split("+"))
+
+
 def _pool_without(family: str, f: int | float) -> Sequence[Rule]:
     """Return MixTailor's pool without one of its families (MixTailor, Figure 5)."""
     pool = default_pool(f)

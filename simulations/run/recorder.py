@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
@@ -40,7 +40,7 @@ class RunRecorder:
             {
                 "type": "config",
                 "parameters": config.to_run_config(),
-                "versions": {name: _version(name) for name in PACKAGES},
+                "versions": versions_of(PACKAGES),
                 "num_nodes": num_nodes,
                 "malicious": list(range(num_nodes - config.num_malicious, num_nodes)),
                 "partition_of": {str(node): partition for node, partition in (partition_of or {}).items()},
@@ -94,10 +94,15 @@ class RunRecorder:
         self._file.flush()
 
 
+def versions_of(packages: Sequence[str]) -> dict[str, str | None]:
+    """Return the installed version of each package, None for what is not installed (or runs from a checkout)."""
+    return {package: _version(package) for package in packages}
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
-    except PackageNotFoundError:  # run from a checkout that is not installed
+    except PackageNotFoundError:
         return None
 
 

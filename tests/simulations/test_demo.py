@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from simulations.demo import plot_accuracy
+from simulations.demo import cases, plot_accuracy
 
 
 def test_picture_holds_the_curves_in_percent(tmp_path, monkeypatch):
@@ -16,3 +16,8 @@ def test_picture_holds_the_curves_in_percent(tmp_path, monkeypatch):
     assert drawn == {"defended": [10, 50, 90], "undefended": [10, 5]}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Round", "Test accuracy (%)")
     assert [text.get_text() for text in figures[0].legends[0].get_texts()] == list(curves)
+
+
+def test_cases_name_the_rules_as_tables_do(tmp_path):
+    names = [case.name for case in cases(tmp_path, rounds=3)]
+    assert names == ["No attack, averaging", "Fall of Empires, averaging", "Fall of Empires, ARC+NNM+TrimmedMean"]
