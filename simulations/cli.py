@@ -18,12 +18,7 @@ from rich.console import Console
 from flwr_robust import __version__
 from simulations.bench.presets import PRESETS
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,
-    help="Byzantine-robust aggregation for Flower: what there is, and simulations of it.",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
 STOPPED = 130  # the exit status of a command that Ctrl-C ended
 SIMULATION = ("torch", "ray", "datasets", "flwr_datasets", "sklearn", "PIL", "matplotlib", "pydantic")

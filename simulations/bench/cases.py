@@ -124,12 +124,9 @@ def make_strategy(name: str, f: int, device: str | None = None) -> Any:
 
 
 def make_rule(name: str, f: int) -> Rule:
-    """Return the rule or chain of a name among `OURS`, made without a strategy."""
-    stages = [getattr(rules, part) for part in name.split("+")]
-    made: Rule = rules.chain(
-        *(stage(**({"f": f} if stage.takes_f else {}), **_seed(stage.__name__)) for stage in stages)
-    )
-    return made
+    """Return the rule or chain of a name among `OURS`."""
+    rule: Rule = make_strategy(name, f).rule
+    return rule
 
 
 def _seed(name: str) -> dict[str, int]:

@@ -100,7 +100,7 @@ def run_bench(options: Options, console: Console) -> dict[str, Any]:
         _write(found, options.out)
         where = "" if device is None else f", through torch on {device}"
         title = f"n = {n} replies, d = {d:,}, f = {f}, {threads} threads{where}"
-        _tell_picture(plot_costs(rows(bench), options.out / "bench.png", title), console)
+        _name_picture(plot_costs(rows(bench), options.out / "bench.png", title), console)
         if options.simulated_round:
             from simulations.bench.simulated import measure_round
 
@@ -129,7 +129,7 @@ def _grow(options: Options, found: dict[str, Any], console: Console) -> None:
         for result in growth.results:
             if result.ended is not None:
                 console.print(f"Growth of {result.chain} with {result.variable} ends: {result.ended}", style="yellow")
-        _tell_picture(plot_growth(growth.results, options.out / "growth.png"), console)
+        _name_picture(plot_growth(growth.results, options.out / "growth.png"), console)
 
 
 def _write(found: dict[str, Any], folder: Path) -> None:
@@ -140,7 +140,7 @@ def _write(found: dict[str, Any], folder: Path) -> None:
     written.replace(folder / FILE)
 
 
-def _tell_picture(path: Path, console: Console) -> None:
+def _name_picture(path: Path, console: Console) -> None:
     console.print(f"Picture: {path}", soft_wrap=True)
 
 
