@@ -1,13 +1,9 @@
-# make demo   a federated training under attack, undefended and defended: results/demo.png
-# make test   installs what the tests need and runs them, with ruff and mypy
-# make test-oldest  the tests of strategies and attacks on the oldest Flower that is supported
-# make bench  what aggregation costs beside Flower's FedAvg: a table, results/bench.json, results/bench.png
-# make docs   the documentation in site/: open site/index.html
-# make clean  removes the virtual environments and what was written
+# `make help` says what there is. All targets install what they need into .venv, and are safe to run again.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+SITE := site
 # Two processes at a time, a file of tests in one of them: many tests wait for Ray and for servers.
 PYTEST := python -m pytest -n 2 --dist loadfile
 # pyproject.toml's lower bound.
@@ -17,27 +13,38 @@ export FLWR_TELEMETRY_ENABLED = 0
 # mkdocs-material's advertisement of its successor, in each build.
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: demo bench test test-oldest lint docs clean
+.DEFAULT_GOAL := help
+.PHONY: help demo bench docs readme test test-oldest lint clean
 
-demo: $(VENV)/simulation
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/simulation ## a federated training under attack, undefended and defended: results/demo.png
 	$(BIN)/flwr-robust demo
 
-bench: $(VENV)/simulation
-	$(BIN)/flwr-robust bench
-
-docs: $(VENV)/docs
-	$(BIN)/python -m mkdocs build --strict
-
-test: $(VENV)/test $(VENV)/docs lint
+test: $(VENV)/test $(VENV)/docs lint ## lint, then all tests and the examples in docstrings
 	$(BIN)/$(PYTEST) --durations=15
 
-test-oldest: $(OLDEST)/test
+test-oldest: $(OLDEST)/test ## the tests of strategies and attacks on the oldest Flower that is supported
 	$(OLDEST)/bin/$(PYTEST) tests/strategies tests/legacy tests/clients --deselect tests/strategies/test_fuzz.py
 
-lint: $(VENV)/test
+lint: $(VENV)/test ## ruff, mypy, and which way imports run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(VENV)/simulation ## what aggregation costs beside Flower's FedAvg: a table, results/bench.json, results/bench.png
+	$(BIN)/flwr-robust bench
+
+docs: $(VENV)/docs ## the documentation in site/: open site/index.html
+	$(BIN)/python -m mkdocs build --strict --site-dir $(SITE)
+
+readme: $(VENV)/test ## README's table of rules, from the rules themselves
+	$(BIN)/python docs/hooks/readme.py
+
+clean: ## remove the virtual environments and what was written
+	rm -rf $(VENV) $(OLDEST) results site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
 
 # The marker files are newer than the environment's recipe while it is up to date.
 $(VENV)/simulation: pyproject.toml constraints.txt | $(VENV)/pip
@@ -63,6 +70,3 @@ $(VENV)/pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@touch $@
-
-clean:
-	rm -rf $(VENV) $(OLDEST) results site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,11 +10,11 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from clients.attacks.base import Attack
-from clients.attacks.sight import Rule
-from clients.collusion import Collusion, Instruction, instructions_of
-from clients.roles import Roles
-from clients.wire import is_train
+from .attacks.base import Attack
+from .attacks.sight import Rule
+from .collusion import Collusion, Instruction, instructions_of
+from .roles import Roles
+from .wire import is_train
 
 if TYPE_CHECKING:
     from flwr.proto.node_pb2 import NodeInfo
@@ -37,7 +37,7 @@ class _Batch:
 
 
 class Adversary(Grid):
-    """Replace what malicious nodes reply to train messages by an attack on the honest replies of the round.
+    """Replaces malicious nodes' replies to train messages by an attack on the honest replies of the round.
 
     All nodes train. Honest replies are passed on as they are (the same objects). A malicious reply keeps
     its metrics, records, keys, shapes, dtypes and integer arrays; its float arrays become those that
@@ -48,7 +48,7 @@ class Adversary(Grid):
     grid : Grid
         The grid to the nodes. What this class does not change goes to it.
     attack : clients.attacks.Attack
-        Sees the updates of all honest nodes that replied (reply minus what was sent, finite, float arrays
+        It sees the updates of all honest nodes that replied (reply minus what was sent, finite, float arrays
         only, float32 or wider) and the malicious nodes' own; f is the number of malicious nodes among the round's
         replies.
     malicious : iterable of int, int or float
@@ -132,7 +132,7 @@ class Adversary(Grid):
         return self._roles.malicious()
 
     def state(self) -> ArrayRecord:
-        """Return what is kept between rounds (Mimic's statistics, draws), to be saved with the strategy's."""
+        """Return what is kept between rounds (Mimic's statistics, draws): save it with the strategy's state."""
         kept = {**self._collusion.attack.state(), _ROUNDS: np.array(self._roles.rounds)}
         return ArrayRecord({name: Array(np.asarray(value)) for name, value in kept.items()})
 
@@ -150,11 +150,11 @@ class Adversary(Grid):
         if not instructions:
             return replies
         malicious = self._roles.begin_round()
-        corrupted = self._collusion.corrupt(instructions, replies, malicious, self._roles.watched)
+        corrupted = self._collusion.corrupt(instructions, replies, malicious, self._roles.observed)
         return [reply for reply in corrupted if reply is not None]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Push messages, and take note of train messages for `pull_messages`."""
+        """Push messages, and remember the train messages for `pull_messages`."""
         outgoing = list(messages)
         instructions = instructions_of(filter(is_train, outgoing), self._statistics)
         pushed = list(self._grid.push_messages(outgoing))
@@ -190,7 +190,7 @@ class Adversary(Grid):
     def _corrupt(self, batch: _Batch) -> None:
         """Attack a batch whose last reply has come."""
         replies = self._collusion.corrupt(
-            list(batch.instructions.values()), list(batch.arrived.values()), batch.malicious, self._roles.watched
+            list(batch.instructions.values()), list(batch.arrived.values()), batch.malicious, self._roles.observed
         )
         together = dict(zip(batch.arrived, replies, strict=True))
         batch.arrived = {message_id: reply for message_id, reply in together.items() if reply is not None}

@@ -14,12 +14,12 @@ import numpy as np
 from flwr.app import Message, RecordDict
 from flwr.common.logger import log
 
-from clients.attacks.base import Attack
-from clients.attacks.faults import Malformed
-from clients.attacks.moments import Matrix, column_means
-from clients.attacks.search import SearchError
-from clients.attacks.sight import Rule
-from clients.wire import SentModel, UnusableReplyError, Vector, replace_arrays
+from .attacks.base import Attack
+from .attacks.faults import Malformed
+from .attacks.moments import Matrix, column_means
+from .attacks.search import SearchError
+from .attacks.sight import Rule
+from .wire import SentModel, UnusableReplyError, Vector, replace_arrays
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Instruction:
 
 
 def instructions_of(messages: Iterable[Message], statistics: bool = True) -> list[Instruction]:
-    """Take note of what train messages carry; messages that share their arrays share one model.
+    """Return train messages with the models that they carry; those that share their arrays share one model.
 
-    `statistics` tells whether running statistics of batch normalisation belong to the updates.
+    `statistics`: whether running statistics of batch normalisation belong to the updates.
     """
     models: dict[tuple[int, ...], SentModel] = {}
     noted = []
@@ -52,7 +52,7 @@ def instructions_of(messages: Iterable[Message], statistics: bool = True) -> lis
 
 
 class Collusion:
-    """What the malicious nodes have agreed on.
+    """The malicious nodes together: what they reply to the messages of a round.
 
     Parameters
     ----------
@@ -68,22 +68,22 @@ class Collusion:
         self.attack = attack
         self._strategy = strategy
         self._given_rule = rule
-        self._told_mean = False
+        self._mean_is_logged = False
 
     def corrupt(
         self,
         instructions: Sequence[Instruction],
         replies: Sequence[Message],
         malicious: Collection[int],
-        watch: Callable[[Iterable[int]], Collection[int]],
+        observe: Callable[[Iterable[int]], Collection[int]],
     ) -> list[Message | None]:
         """Return the replies with those of malicious nodes replaced, or None for them where they are held back.
 
-        All others are the same objects. `watch` tells which of the honest nodes the malicious ones see.
+        All others are the same objects. `observe` returns the honest nodes whose updates the malicious ones see.
         """
         corrupted: list[Message | None] = list(replies)
-        answers = [(index, _origin(reply, instructions), reply) for index, reply in enumerate(replies)]
-        known = [(index, origin, reply) for index, origin, reply in answers if origin is not None]
+        origins = [(index, _origin(reply, instructions), reply) for index, reply in enumerate(replies)]
+        known = [(index, origin, reply) for index, origin, reply in origins if origin is not None]
         attackers = [index for index, origin, _ in known if origin.node in malicious]
         if not attackers:
             return corrupted
@@ -93,13 +93,13 @@ class Collusion:
             return corrupted
         own = [(origin, reply) for _, origin, reply in known if origin.node in malicious]
         honest = [(origin, reply) for _, origin, reply in known if origin.node not in malicious]
-        forged = self._forge(own, _usable(honest, own[0][0].sent.size), watch)
+        forged = self._forge(own, _usable(honest, own[0][0].sent.size), observe)
         for index, reply in zip(attackers, forged, strict=True):
             corrupted[index] = reply
         return corrupted
 
     def _spoil(self, reply: Message) -> Message | None:
-        """Return a malicious node's reply with arrays of no use; None where it sends none."""
+        """Return a malicious node's reply with unusable arrays; None where it sends none."""
         if not isinstance(self.attack, Malformed):
             return None
         return reply if reply.has_error() else _with_content(reply, replace_arrays(reply.content, self.attack.spoil))
@@ -108,10 +108,10 @@ class Collusion:
         self,
         own: Sequence[tuple[Instruction, Message]],
         honest: Sequence[_Usable],
-        watch: Callable[[Iterable[int]], Collection[int]],
+        observe: Callable[[Iterable[int]], Collection[int]],
     ) -> Sequence[Message]:
         """Return the malicious nodes' replies with other updates; as they are where no attack is possible."""
-        seen_ids = watch([reply.node for reply in honest])
+        seen_ids = observe([reply.node for reply in honest])
         seen = [reply for reply in honest if reply.node in seen_ids]
         size = own[0][0].sent.size
         trained = _trained(own, size)
@@ -138,12 +138,12 @@ class Collusion:
         ]
 
     def _rule(self, sent: SentModel) -> Rule:
-        """Return the server's rule; one that looks at layers is told them."""
+        """Return the server's rule, with the layers where it takes them."""
         rule = self._given_rule if self._given_rule is not None else getattr(self._strategy, "rule", None)
         if rule is None:
-            if not self._told_mean:
+            if not self._mean_is_logged:
                 log(INFO, "Adversary: the strategy has no rule, so the attack is optimised against the mean.")
-                self._told_mean = True
+                self._mean_is_logged = True
             return _mean
         layered: Any = rule
         return partial(layered, layers=sent.layers) if _takes_layers(rule) else rule
@@ -155,16 +155,16 @@ def _mean(rows: Matrix) -> Vector:
 
 
 def _takes_layers(rule: Rule) -> bool:
-    """Tell whether a rule has a ``layers`` argument."""
+    """Whether a rule has a ``layers`` argument."""
     try:
         return "layers" in inspect.signature(rule).parameters
     except (TypeError, ValueError):
-        # Some callables, such as NumPy's, have no signature to look at.
+        # Some callables, such as NumPy's, have no signature.
         return False
 
 
 def _origin(reply: Message, instructions: Sequence[Instruction]) -> Instruction | None:
-    """Return the instruction that a reply answers, or None."""
+    """Return the instruction that a message is a reply to, or None."""
     answered = reply.metadata.reply_to_message_id
     for instruction in instructions:
         # Error replies that the SuperLink writes carry its own node id.
@@ -201,14 +201,14 @@ def _usable(rows: Iterable[tuple[Instruction, Message]], size: int) -> list[_Usa
 
 
 def _trained(own: Sequence[tuple[Instruction, Message]], size: int) -> Matrix | None:
-    """Return the (f, d) updates of the malicious nodes' own training; a mean for those that have none to show."""
+    """Return the (f, d) updates of the malicious nodes' own training; the mean of the others for unusable ones."""
     updates: list[Vector | None] = []
     for origin, reply in own:
         try:
             usable = not reply.has_error() and origin.sent.size == size
             updates.append(origin.sent.update_of(reply.content) if usable else None)
         except UnusableReplyError as error:
-            log(INFO, "Adversary: malicious node %s trained to no use: %s.", origin.node, error)
+            log(INFO, "Adversary: the own update of malicious node %s is unusable: %s.", origin.node, error)
             updates.append(None)
     shown = [update for update in updates if update is not None]
     if not shown:
@@ -218,7 +218,7 @@ def _trained(own: Sequence[tuple[Instruction, Message]], size: int) -> Matrix | 
 
 
 def _rewritten(reply: Message, origin: Instruction, update: Vector, template: RecordDict | None) -> Message:
-    """Return a malicious node's reply with another update; one of no use is invented after the template."""
+    """Return a malicious node's reply with another update; an unusable one is made from the template."""
     if reply.has_error():
         return reply if template is None else Message(origin.sent.invent(template, update), reply_to=origin.message)
     try:
@@ -226,7 +226,7 @@ def _rewritten(reply: Message, origin: Instruction, update: Vector, template: Re
     except UnusableReplyError as error:
         if template is None:
             return reply
-        log(INFO, "Adversary: the reply of malicious node %s is made up: %s.", origin.node, error)
+        log(INFO, "Adversary: the reply of malicious node %s is made from an honest one: %s.", origin.node, error)
         content = origin.sent.invent(template, update)
     return _with_content(reply, content)
 

@@ -6,7 +6,7 @@ here; they change nothing unless the mod is active (or a flip is given):
 >>> labels = poisoned_labels(labels)                                            # doctest: +SKIP
 >>> loader = DataLoader(PoisonedDataset(dataset), batch_size=32, shuffle=True)  # doctest: +SKIP
 
-Dynamic flipping asks the global model, as it was received, for each sample:
+Dynamic flipping needs the output of the global model, as it was received, for each sample:
 
 >>> scores = frozen_scores(model)                                               # doctest: +SKIP
 >>> labels = poisoned_labels(labels, lambda: scores(images))                    # doctest: +SKIP
@@ -23,7 +23,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from clients.attacks.labels import LabelPoison
+from .attacks.base import as_array
+from .attacks.labels import LabelPoison
 
 Labels = TypeVar("Labels")
 Scores = Callable[[Any], Any]
@@ -44,14 +45,14 @@ def poison(flip: LabelPoison) -> Iterator[None]:
 
 
 def poisoned_labels(labels: Labels, scores: Any = None) -> Labels:
-    """Return the labels to train on: flipped inside a poisoned train call, as given elsewhere.
+    """Return the labels to train on: flipped inside a poisoned train call, unchanged elsewhere.
 
     Parameters
     ----------
     labels : integer NumPy array or torch tensor, a list or tuple of ints, or one int
         Not modified.
     scores : array, tensor or function without arguments, optional
-        What the global model says of each sample, ``(len(labels), classes)``: probabilities, their logarithms or
+        The global model's output for each sample, ``(len(labels), classes)``: probabilities, their logarithms or
         logits; for dynamic flipping. A function is called only then.
 
     Returns
@@ -73,7 +74,7 @@ def frozen_scores(model: Any) -> Scores:
     Parameters
     ----------
     model : torch.nn.Module
-        The global model, before it is trained. A copy in evaluation mode answers, on the model's device.
+        The global model, before it is trained. A copy in evaluation mode is used, on the model's device.
 
     Returns
     -------
@@ -108,7 +109,7 @@ class PoisonedDataset:
         Position or key of the label in an item. Default: 1 for sequences; for dictionaries the one key that
         is among "label", "labels", "target", "targets" and "y".
     scores : callable, optional
-        What the global model says of a batch of inputs, ``(batch, ...) -> (batch, classes)``; see
+        The global model's output for a batch of inputs, ``(batch, ...) -> (batch, classes)``; see
         `frozen_scores`. Needed for dynamic flipping.
     inputs : int or str, optional
         Position or key of the input in an item. Default: 0 for sequences; for dictionaries the one other key.
@@ -141,7 +142,7 @@ class PoisonedDataset:
         self.flip = _active.get() if flip is None else flip
         if self.flip is not None and self.flip.needs_scores and not callable(scores):
             raise ValueError(
-                f"PoisonedDataset was given scores = {scores!r} for {self.flip!r}; give what the global model says of "
+                f"PoisonedDataset was given scores = {scores!r} for {self.flip!r}; give the global model's output for "
                 "a batch of inputs, as in scores=frozen_scores(model)."
             )
         self.label, self.inputs, self.scores = label, inputs, scores
@@ -170,9 +171,9 @@ class PoisonedDataset:
         places = [place for place, index in enumerate(indices) if chosen[index]]
         if not places:
             return items
-        scores: Sequence[Any] = [None] * len(places)
+        scores: Any = [None] * len(places)
         if flip.needs_scores and self.scores is not None:
-            scores = _as_rows(self.scores(_stack([items[place][self._inputs(items[place])] for place in places])))
+            scores = as_array(self.scores(_stack([items[place][self._inputs(items[place])] for place in places])))
         for place, score in zip(places, scores, strict=True):
             key = self._place(items[place])
             items[place] = _with_value(items[place], key, flip.flip_all(items[place][key], score))
@@ -225,8 +226,3 @@ def _stack(inputs: list[Any]) -> Any:
 
         return torch.stack(inputs)
     return np.stack([np.asarray(value) for value in inputs])
-
-
-def _as_rows(scores: Any) -> Any:
-    """Return scores on the CPU, one entry a sample."""
-    return scores.detach().cpu() if hasattr(scores, "detach") else np.asarray(scores)

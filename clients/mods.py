@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 from zlib import crc32
 
@@ -19,15 +19,17 @@ from flwr.app import Context, Error, Message
 from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
-from clients import attacks
-from clients.attacks.faults import Malformed
-from clients.data import poison
-from clients.wire import SentModel, UnusableReplyError, Vector, is_running_statistic, is_train, replace_arrays
+from . import attacks
+from .attacks.faults import Malformed
+from .data import poison
+from .wire import SentModel, UnusableReplyError, Vector, is_running_statistic, is_train, replace_arrays
 
 Parameters = list[NDArray[Any]]
 FitResult = tuple[Parameters, int, dict[str, Any]]
 
 UNKNOWN_ERROR = 0  # Flower's code for an error of no known kind
+# Names under which servers send the number of the round; Flower's strategies use the first.
+ROUND_KEYS = ("server-round", "server_round", "current_round", "round")
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,8 @@ class ClientMod(ABC):
         """Handle a message as a Flower mod; only train messages are touched."""
         if not is_train(message):
             return call_next(message, context)
-        self.begin(node_number(context), _round(message))
+        configs = message.content.config_records.values()
+        self.begin(node_number(context), round_of(configs, str(message.metadata.message_id).encode()))
         return self.train(message, context, call_next)
 
     def begin(self, node: int, server_round: int) -> None:  # noqa: B027 - most mods draw nothing
@@ -85,7 +88,7 @@ class UpdateMod(ClientMod):
         """Return the (d,) update to report, given the node's own; d counts float values only."""
 
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """See `ClientMod.train`; an error reply, or one that does not fit what was sent, stays as it is."""
+        """Train honestly, and report another update; an error reply, or one that does not fit, stays as it is."""
         # Before the call: the app may change the message's content in place.
         sent = SentModel(message.content, self.statistics)
         reply = call_next(message, context)
@@ -99,7 +102,7 @@ class UpdateMod(ClientMod):
         return reply
 
     def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
-        """See `ClientMod.fit`.
+        """Train honestly, and report another update.
 
         Raises
         ------
@@ -146,8 +149,7 @@ class AttackMod(UpdateMod):
     Parameters
     ----------
     attack : clients.attacks.Attack
-        One that makes updates. Its own update is all that it sees: where the attack asks for the honest mean, it
-        stands for it.
+        One that makes updates. The node's own update is all that it sees, and takes the place of the honest mean.
     **options
         `statistics` and `names`: see `UpdateMod`.
 
@@ -167,11 +169,10 @@ class AttackMod(UpdateMod):
         self.attack = attack
 
     def begin(self, node: int, server_round: int) -> None:
-        """See `ClientMod.begin`: a node draws anew in each round, and otherwise than other nodes."""
+        """Draw anew in each round, and differently from other nodes."""
         self.attack.draw_for(node, server_round)
 
     def transform(self, update: Vector) -> Vector:
-        """See `UpdateMod.transform`."""
         row = update[None]
         reported: Vector = self.attack(row, 1, own=row)[0]
         return reported
@@ -219,18 +220,17 @@ class MalformedMod(ClientMod):
         self.attack = attack
 
     def begin(self, node: int, server_round: int) -> None:
-        """See `ClientMod.begin`."""
         self.attack.draw_for(node, server_round)
 
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """See `ClientMod.train`; an error reply stays as it is."""
+        """Train honestly, and spoil the reply; an error reply stays as it is."""
         reply = call_next(message, context)
         if not reply.has_error():
             reply.content = replace_arrays(reply.content, self.attack.spoil)
         return reply
 
     def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
-        """See `ClientMod.fit`; bytes become an array of bytes, because a NumPyClient can send nothing else."""
+        """Train honestly, and spoil the arrays; bytes become an array of bytes: a NumPyClient can send nothing else."""
         trained, num_examples, metrics = fit()
         spoilt = [self.attack.spoil(np.asarray(array)) for array in trained]
         arrays = [np.frombuffer(what, np.uint8) if isinstance(what, bytes) else what for what in spoilt]
@@ -238,7 +238,7 @@ class MalformedMod(ClientMod):
 
 
 class WrongShape(MalformedMod):
-    """Report arrays with one value more than was asked for; see `clients.attacks.WrongShape`."""
+    """Report arrays with one value more than were sent; see `clients.attacks.WrongShape`."""
 
     def __init__(self) -> None:
         super().__init__(attacks.WrongShape())
@@ -252,13 +252,12 @@ class Garbage(MalformedMod):
 
 
 class Silent(ClientMod):
-    """Do not train, and answer with an error after `seconds`; see `clients.attacks.Silent`."""
+    """Do not train, and reply with an error after `seconds`; see `clients.attacks.Silent`."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.attack = attacks.Silent(seconds)
 
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """See `ClientMod.train`."""
         time.sleep(self.attack.seconds)
         return Message(Error(UNKNOWN_ERROR, "the node sends no update"), reply_to=message)
 
@@ -279,55 +278,26 @@ class LabelMod(ClientMod):
         self.attack = attack
 
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """See `ClientMod.train`."""
         with poison(self.attack):
             return call_next(message, context)
 
     def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
-        """See `ClientMod.fit`."""
         with poison(self.attack):
             return fit()
 
 
 class LabelFlip(LabelMod):
-    """Train on mirrored labels (NNM 14.3); see `LabelMod` for what the app does.
-
-    Parameters
-    ----------
-    num_classes : int
-        See `clients.attacks.LabelFlip`.
-    probability : float
-        See `clients.attacks.LabelFlip`.
-    seed : int, optional
-        See `clients.attacks.LabelFlip`.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is wrong.
-    """
+    """Train on mirrored labels (NNM 14.3), as `clients.attacks.LabelFlip` flips them; see `LabelMod`."""
 
     def __init__(self, num_classes: int, probability: float = 1.0, seed: int | None = None) -> None:
         super().__init__(attacks.LabelFlip(num_classes, probability, seed))
 
 
 class DynamicLabelFlip(LabelMod):
-    """Train on the labels that the global model finds least probable (LPA 5.1); see `LabelMod`.
+    """Train on the labels that the global model finds least probable (LPA 5.1), as `clients.attacks.DynamicLabelFlip`.
 
-    The app also says what the global model makes of its samples: ``poisoned_labels(labels, scores=...)`` or
-    ``PoisonedDataset(dataset, scores=...)``.
-
-    Parameters
-    ----------
-    probability : float
-        See `clients.attacks.DynamicLabelFlip`.
-    seed : int, optional
-        See `clients.attacks.DynamicLabelFlip`.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is wrong.
+    See `LabelMod`; the app also passes the global model's output for its samples on:
+    ``poisoned_labels(labels, scores=...)`` or ``PoisonedDataset(dataset, scores=...)``.
     """
 
     def __init__(self, probability: float = 1.0, seed: int | None = None) -> None:
@@ -339,9 +309,7 @@ def node_number(context: Context) -> int:
     return int(context.node_config.get("partition-id", context.node_id))
 
 
-def _round(message: Message) -> int:
-    """Return the server's round where the message tells it, else a number that goes with the message."""
-    for record in message.content.config_records.values():
-        if isinstance(record.get("server-round"), int):
-            return int(record["server-round"])  # type: ignore[arg-type]
-    return crc32(str(message.metadata.message_id).encode())
+def round_of(configs: Iterable[Mapping[str, Any]], sent: bytes) -> int:
+    """Return the number of the round that a configuration holds, else a checksum of what was sent."""
+    found = (config[key] for config in configs for key in ROUND_KEYS if isinstance(config.get(key), int))
+    return int(next(found, crc32(sent)))

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 from flwr.app import Context
 from flwr.client import Client, NumPyClient
 
-from clients.mods import ClientMod, FitResult, Parameters, node_number
-
-ROUND_KEYS = ("server_round", "server-round", "current_round", "round")
+from .mods import ClientMod, FitResult, Parameters, node_number, round_of
 
 
 class MaliciousNumPyClient(NumPyClient):
-    """A NumPyClient whose training is malicious and that answers everything else honestly.
+    """A NumPyClient whose training is malicious, and honest in everything else.
 
     Parameters
     ----------
@@ -25,7 +22,7 @@ class MaliciousNumPyClient(NumPyClient):
     mod : clients.mods.ClientMod
         What is changed, for example ``mods.SignFlip()``.
     node : int
-        Tells this node's draws from those of others with the same seed, such as its partition.
+        A number of its own, such as its partition: nodes with the same seed then draw differently.
 
     Raises
     ------
@@ -43,11 +40,9 @@ class MaliciousNumPyClient(NumPyClient):
         self.node = node
 
     def get_properties(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Answer as the honest client."""
         return self.client.get_properties(config)
 
     def get_parameters(self, config: dict[str, Any]) -> Parameters:
-        """Answer as the honest client."""
         return self.client.get_parameters(config)
 
     def fit(self, parameters: Parameters, config: dict[str, Any]) -> FitResult:
@@ -70,11 +65,11 @@ class MaliciousNumPyClient(NumPyClient):
         ValueError
             If the honest client returns other arrays than it was given and the mod needs their difference.
         """
-        self.mod.begin(self.node, _round(parameters, config))
+        model = np.ascontiguousarray(parameters[0]).tobytes() if parameters else b""
+        self.mod.begin(self.node, round_of([config], model))
         return self.mod.fit(parameters, lambda: self.client.fit(parameters, config))
 
     def evaluate(self, parameters: Parameters, config: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-        """Answer as the honest client."""
         return self.client.evaluate(parameters, config)
 
     def to_client(self) -> Client:
@@ -97,7 +92,7 @@ def malicious_client_fn(
     mod : clients.mods.ClientMod
         What is changed.
     when : callable, optional
-        Tells by its context which node is malicious. Default: each one.
+        Whether the node of a context is malicious. Default: each one is.
 
     Returns
     -------
@@ -122,11 +117,3 @@ def malicious_client_fn(
         return MaliciousNumPyClient(honest, mod, node_number(context)).to_client()
 
     return make
-
-
-def _round(parameters: Parameters, config: dict[str, Any]) -> int:
-    """Return the server's round where the configuration tells it, else a number that goes with the model."""
-    for key in ROUND_KEYS:
-        if isinstance(config.get(key), int):
-            return int(config[key])
-    return crc32(np.ascontiguousarray(parameters[0]).tobytes()) if parameters else 0

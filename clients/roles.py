@@ -1,22 +1,24 @@
-"""Who is malicious in a round, and whom the malicious nodes watch."""
+"""Which nodes are malicious in a round, and which of the honest ones they observe."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from math import floor
 from typing import Any
 
 import numpy as np
 
+from flwr_robust.rules.base import resolve_f
+from flwr_robust.rules.checks import is_whole, number, whole_number
+
 Nodes = Callable[[], Iterable[int]]
 
-# Keeps the draw of watched nodes apart from that of malicious ones.
-_WATCHED = 1
+# Keeps the draw of observed nodes apart from that of malicious ones.
+_OBSERVED = 1
 
 
 class Roles:
-    """Parts the nodes of a grid.
+    """Divides the nodes of a grid into malicious and honest ones.
 
     Parameters
     ----------
@@ -39,15 +41,15 @@ class Roles:
 
     def __init__(self, nodes: Nodes, malicious: Any, sees: float | None, redraw: bool, seed: int | None) -> None:
         self._nodes = nodes
-        self._share = _check_malicious(malicious)
-        if sees is not None and (isinstance(sees, bool) or not 0 <= sees <= 1):
-            raise ValueError(f"Adversary was given sees = {sees!r}; give a fraction in [0, 1], or None for all.")
+        self._share = _ids_or_share(malicious)
+        self._sees = None if sees is None else number(sees, "sees", "Adversary", at_least=0, at_most=1)
         if redraw and isinstance(self._share, frozenset):
             raise ValueError(
                 "Adversary was given redraw = True with node ids; give a number or a fraction of nodes to draw anew."
             )
-        self._sees, self._redraw = sees, redraw
-        self._seed = secrets.randbits(64) if seed is None else int(seed)
+        self._redraw = redraw
+        given = whole_number(seed, "seed", "Adversary", at_least=0, or_none=True)
+        self._seed: int = secrets.randbits(64) if given is None else given
         self._drawn: frozenset[int] | None = None
         self.rounds = 0
 
@@ -67,16 +69,16 @@ class Roles:
             self._drawn = _draw(self._share, _in_order(self._nodes()), np.random.default_rng(seed))
         return self._drawn
 
-    def watched(self, honest: Iterable[int]) -> frozenset[int]:
+    def observed(self, honest: Iterable[int]) -> frozenset[int]:
         """Return those of a round's honest nodes whose updates the malicious nodes see: the same ones, if they can."""
         present = list(honest)
         if self._sees is None:
             return frozenset(present)
         nodes = _in_order(self._nodes())
-        chances = np.random.default_rng([self._seed, 0, _WATCHED]).random(len(nodes))
+        chances = np.random.default_rng([self._seed, 0, _OBSERVED]).random(len(nodes))
         ranks = dict(zip(nodes, chances.tolist(), strict=True))
         present.sort(key=lambda node: ranks.get(node, 1.0))
-        return frozenset(present[: floor(self._sees * len(present) + 1e-9)])
+        return frozenset(present[: resolve_f(self._sees, len(present))])
 
 
 def _in_order(nodes: Iterable[int]) -> list[int]:
@@ -84,21 +86,21 @@ def _in_order(nodes: Iterable[int]) -> list[int]:
     return list(nodes) if isinstance(nodes, Sequence) else sorted(nodes)
 
 
-def _check_malicious(malicious: Any) -> frozenset[int] | int | float:
-    """Return a set of node ids, a count or a fraction.
+def _ids_or_share(malicious: Any) -> frozenset[int] | int | float:
+    """Return a set of node ids, a number of nodes or a fraction of them.
 
     Raises
     ------
     ValueError
         If `malicious` is none of these.
     """
-    if isinstance(malicious, int | np.integer) and not isinstance(malicious, bool) and malicious >= 0:
+    if is_whole(malicious) and malicious >= 0:
         return int(malicious)
     if isinstance(malicious, float | np.floating) and 0 <= malicious <= 1:
         return float(malicious)
     if isinstance(malicious, Iterable) and not isinstance(malicious, str | bytes):
         ids = list(malicious)
-        if all(isinstance(node, int | np.integer) and not isinstance(node, bool) for node in ids):
+        if all(map(is_whole, ids)):
             return frozenset(map(int, ids))
     raise ValueError(
         f"Adversary was given malicious = {malicious!r}; give a list of node ids, a number of nodes (an "
@@ -107,9 +109,8 @@ def _check_malicious(malicious: Any) -> frozenset[int] | int | float:
 
 
 def _draw(share: int | float, nodes: Sequence[int], random: np.random.Generator) -> frozenset[int]:
-    """Draw so many of the nodes, or this fraction of them."""
-    # 0.29 * 100 is 28.999999999999996: a fraction that names a whole number of nodes means it.
-    count = share if isinstance(share, int) else floor(share * len(nodes) + 1e-9)
+    """Draw this number of the nodes, or this fraction of them."""
+    count = resolve_f(share, len(nodes))
     if count > len(nodes):
         raise ValueError(
             f"Adversary was given malicious = {share}, but the grid has {len(nodes)} nodes; give at most as "

@@ -10,6 +10,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MessageType, RecordDict
 from numpy.typing import NDArray
 
+from flwr_robust.messages.arrays import read_header
+
 Vector = NDArray[np.floating[Any]]
 Arrays = dict[str, Array]
 
@@ -23,18 +25,18 @@ class UnusableReplyError(ValueError):
 
 
 def is_running_statistic(key: str) -> bool:
-    """Tell by its name whether an array holds running statistics of batch normalisation."""
+    """Whether an array, by its name, holds running statistics of batch normalisation."""
     return key.rpartition(".")[2] in RUNNING_STATISTICS
 
 
 def is_train(message: Message) -> bool:
-    """Tell whether a message is a train instruction, of any action."""
+    """Whether a message asks a node to train, by any action."""
     return str(message.metadata.message_type).split(".")[0] == MessageType.TRAIN
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one float array lies in the update vector."""
+    """The columns of the update vector that one float array fills."""
 
     record: int
     key: str
@@ -50,7 +52,7 @@ class SentModel:
     Parameters
     ----------
     content : RecordDict
-        The content of a train instruction. Its float arrays, in the order of records and keys, make the
+        The content of a train message. Its float arrays, in the order of records and keys, make the
         update vector; integer arrays (counters such as ``num_batches_tracked``) are no part of it.
     statistics : bool
         Whether running statistics of batch normalisation are part of the update vector.
@@ -124,7 +126,7 @@ class SentModel:
         content : RecordDict
             A reply; only the layout of its float arrays matters.
         update : (d,) array
-            What the reply is to say the node changed.
+            The update that the reply is to carry.
 
         Returns
         -------
@@ -162,7 +164,7 @@ class SentModel:
             return [name for name, _ in self._records]
         if len(found) != len(self._records):
             raise UnusableReplyError(
-                f"the reply holds {len(found)} array records and the instruction held {len(self._records)}"
+                f"the reply holds {len(found)} array records, where {len(self._records)} were sent"
             )
         return list(found)
 
@@ -179,9 +181,8 @@ def replace_arrays(content: RecordDict, spoil: Callable[[NDArray[Any]], NDArray[
 
 
 def _spoiled(array: Array, spoil: Callable[[NDArray[Any]], NDArray[Any] | bytes]) -> Array:
-    try:
-        values = array.numpy()
-    except (TypeError, ValueError, EOFError, OSError):
+    values = _values(array)
+    if values is None:
         return array  # of no use as it is
     replacement = spoil(values)
     if isinstance(replacement, bytes):
@@ -189,14 +190,19 @@ def _spoiled(array: Array, spoil: Callable[[NDArray[Any]], NDArray[Any] | bytes]
     return Array(replacement)
 
 
+def _values(array: Array) -> NDArray[Any] | None:
+    """Return an array's values; None where its bytes cannot be decoded."""
+    try:
+        return array.numpy()
+    except (TypeError, ValueError, EOFError, OSError):
+        return None
+
+
 def _layout(array: Array) -> tuple[tuple[int, ...], np.dtype[Any] | None]:
     """Return shape and dtype: as declared, or as found in the bytes of `NumPyClient` projects, which declare none."""
     if array.dtype == "":
-        try:
-            values = array.numpy()
-        except (TypeError, ValueError, EOFError, OSError):
-            return array.shape, None
-        return values.shape, values.dtype
+        header = read_header(array.data)
+        return (array.shape, None) if header is None else (header[0], header[2])
     try:
         return array.shape, np.dtype(array.dtype)
     except TypeError:
@@ -205,7 +211,7 @@ def _layout(array: Array) -> tuple[tuple[int, ...], np.dtype[Any] | None]:
 
 
 def _is_float(array: Array) -> bool:
-    """Tell whether the dtype is one of NumPy's real floating types."""
+    """Whether the dtype is one of NumPy's real floating types."""
     _, dtype = _layout(array)
     return dtype is not None and np.issubdtype(dtype, np.floating)
 
@@ -214,10 +220,9 @@ def _decode(record: ArrayRecord, slot: Slot) -> Vector:
     """Return the reply's array for a slot as a flat vector."""
     if slot.key not in record:
         raise UnusableReplyError(f"the reply lacks the array {slot.key!r}")
-    try:
-        values = record[slot.key].numpy()
-    except (TypeError, ValueError, EOFError, OSError) as error:
-        raise UnusableReplyError(f"the array {slot.key!r} cannot be decoded: {error}") from error
+    values = _values(record[slot.key])
+    if values is None:
+        raise UnusableReplyError(f"the array {slot.key!r} cannot be decoded")
     if values.shape != slot.shape or not np.issubdtype(values.dtype, np.floating):
         raise UnusableReplyError(
             f"the array {slot.key!r} has shape {values.shape} and dtype {values.dtype}, "

@@ -8,59 +8,36 @@ Examples
 chain(ARC(f=2), NNM(f=2), TrimmedMean(f=2))
 """
 
-from flwr_robust import rules
-from flwr_robust.report import NodeReport, RoundReport
-from flwr_robust.strategies import (
-    ARC,
-    FABA,
-    LASA,
-    MDA,
-    NNM,
-    Bucketing,
-    Bulyan,
-    CenteredClipping,
-    DnC,
-    GeometricMedian,
-    Krum,
-    LFighter,
-    MeaMed,
-    Mean,
-    Median,
-    MixTailor,
-    MultiKrum,
-    RobustStrategy,
-    SignGuard,
-    SparseFed,
-    StaticClipping,
-    TrimmedMean,
-)
+from types import ModuleType as _ModuleType
+
+from flwr_robust import rules as rules
+from flwr_robust.record.report import NodeReport as NodeReport
+from flwr_robust.record.report import RoundReport as RoundReport
+from flwr_robust.strategies.named import ARC as ARC
+from flwr_robust.strategies.named import FABA as FABA
+from flwr_robust.strategies.named import LASA as LASA
+from flwr_robust.strategies.named import MDA as MDA
+from flwr_robust.strategies.named import NNM as NNM
+from flwr_robust.strategies.named import Bucketing as Bucketing
+from flwr_robust.strategies.named import Bulyan as Bulyan
+from flwr_robust.strategies.named import CenteredClipping as CenteredClipping
+from flwr_robust.strategies.named import DnC as DnC
+from flwr_robust.strategies.named import FedMedian as FedMedian
+from flwr_robust.strategies.named import FedTrimmedAvg as FedTrimmedAvg
+from flwr_robust.strategies.named import GeometricMedian as GeometricMedian
+from flwr_robust.strategies.named import Krum as Krum
+from flwr_robust.strategies.named import LFighter as LFighter
+from flwr_robust.strategies.named import MeaMed as MeaMed
+from flwr_robust.strategies.named import Mean as Mean
+from flwr_robust.strategies.named import Median as Median
+from flwr_robust.strategies.named import MixTailor as MixTailor
+from flwr_robust.strategies.named import MultiKrum as MultiKrum
+from flwr_robust.strategies.named import SignGuard as SignGuard
+from flwr_robust.strategies.named import SparseFed as SparseFed
+from flwr_robust.strategies.named import StaticClipping as StaticClipping
+from flwr_robust.strategies.named import TrimmedMean as TrimmedMean
+from flwr_robust.strategies.robust import RobustStrategy as RobustStrategy
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ARC",
-    "FABA",
-    "LASA",
-    "MDA",
-    "NNM",
-    "Bucketing",
-    "Bulyan",
-    "CenteredClipping",
-    "DnC",
-    "GeometricMedian",
-    "Krum",
-    "LFighter",
-    "MeaMed",
-    "Mean",
-    "Median",
-    "MixTailor",
-    "MultiKrum",
-    "NodeReport",
-    "RobustStrategy",
-    "RoundReport",
-    "SignGuard",
-    "SparseFed",
-    "StaticClipping",
-    "TrimmedMean",
-    "rules",
-]
+__all__ = ["rules", *(name for name, of in globals().items() if name[0] != "_" and not isinstance(of, _ModuleType))]

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from flwr_robust import parallel
-from tests.messages import set_identity
+from flwr_robust.engine import cpu as parallel
+from tests.flower_messages import set_identity
 
 
 @pytest.fixture(autouse=True)

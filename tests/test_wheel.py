@@ -35,21 +35,22 @@ def source(*suffixes):
 
 def test_it_holds_the_packages_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == source(".py", ".toml", ".css", ".html", ".md", ".typed")
+    assert names == source(".py", ".toml", ".css", ".html", ".md", ".typed", ".pyi")
     assert not any(re.search(r"(^|/)(tests?/|test_|conftest|results/)", name) for name in names), sorted(names)
 
 
 def test_the_commands_find_their_files(wheel):
-    """What modules read beside themselves: experiments, the looks of reports, and the marker of types."""
+    """What modules read beside themselves: experiments, the looks of reports."""
     names = set(wheel.namelist())
-    assert {
-        "simulations/reports/templates/page.css",
-        "simulations/reports/templates/report.md",
-        "flwr_robust/py.typed",
-    } <= names
+    assert {"simulations/reports/templates/page.css", "simulations/reports/templates/report.md"} <= names
     experiments = {name for name in names if name.startswith("simulations/experiments/") and name.endswith(".toml")}
     assert experiments == source(".toml")
     assert len(experiments) > 30
+
+
+def test_type_checkers_find_types(wheel):
+    names = set(wheel.namelist())
+    assert {f"{package}/py.typed" for package in PACKAGES} | {"flwr_robust/clients/__init__.pyi"} <= names
 
 
 def test_the_core_needs_flower_and_three_libraries(wheel):

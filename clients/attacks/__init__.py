@@ -8,18 +8,18 @@ array([[-2., -3.]])
 
 from __future__ import annotations
 
-from clients.attacks.base import Attack
-from clients.attacks.byzmean import ByzMean
-from clients.attacks.faults import Garbage, NonFinite, Scaled, Silent, WrongShape
-from clients.attacks.labels import DynamicLabelFlip, LabelFlip, LabelPoison
-from clients.attacks.mimic import Mimic
-from clients.attacks.noise import Noise, Random
-from clients.attacks.perturbations import MinMax, MinSum, TailoredTrimmedMean
-from clients.attacks.registry import ALIASES, REGISTRY, from_spec
-from clients.attacks.search import FACTORS, SearchError, line_search
-from clients.attacks.shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
-from clients.attacks.sight import Sight
-from clients.attacks.tailored import PoolAttack, RandomEpsilon, Tailored
+from .base import Attack
+from .byzmean import ByzMean
+from .faults import Garbage, NonFinite, Scaled, Silent, WrongShape
+from .labels import DynamicLabelFlip, LabelFlip, LabelPoison
+from .mimic import Mimic
+from .noise import Noise, Random
+from .perturbations import MinMax, MinSum, TailoredTrimmedMean
+from .registry import ALIASES, REGISTRY, from_spec
+from .search import FACTORS, SearchError, line_search
+from .shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
+from .sight import Sight
+from .tailored import PoolAttack, RandomEpsilon, Tailored
 
 __all__ = [
     "ALIASES",

@@ -1,17 +1,20 @@
-"""What every attack has in common: its call, its checks, and arrays in and out."""
+"""What every attack has in common: its call, its state, and arrays in and out."""
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.moments import Matrix
-from clients.attacks.sight import Rule, Sight
+from flwr_robust.engine.choose import like
+from flwr_robust.rules.checks import whole_number
+
+from .moments import Matrix
+from .sight import Rule, Sight
 
 Knowledge = Literal["own", "honest", "rule", "data"]
 Rows = TypeVar("Rows")
@@ -72,25 +75,31 @@ class Attack(ABC):
             If the rows, f, the ids or the number of unseen updates are not as described.
         """
         owner = type(self).__name__
-        rows, restore = as_rows(honest, owner)
-        check_count(f, owner, "the whole number of malicious nodes")
-        check_count(unseen, owner, "the number of honest updates that are not seen", "unseen")
-        trained = None if own is None else _check_own(as_rows(own, owner)[0], f, rows.shape[1], owner)
-        if len(rows) == 0 and trained is None:
+        rows, trained = as_rows(honest, owner), None if own is None else as_rows(own, owner)
+        f = whole_number(f, "f", owner, at_least=0)
+        unseen = whole_number(unseen, "unseen", owner, at_least=0)
+        if trained is None and not len(rows):
             raise ValueError(f"{owner} was given no honest updates; give at least one row, or own= for the attackers'.")
-        names = _check_names(range(len(rows)) if ids is None else ids, len(rows), owner)
-        sight = Sight(rows, int(f), rule, names, trained, int(unseen))
-        malicious: Rows = restore(self.craft(sight).astype(rows.dtype, copy=False))
+        if trained is not None and trained.shape != (f, rows.shape[1]):
+            raise ValueError(
+                f"{owner} was given own updates of shape {trained.shape}; give (f, d) = ({f}, {rows.shape[1]})."
+            )
+        m, names = len(rows), range(len(rows)) if ids is None else ids
+        if not len(names) == len(set(names)) == m:
+            raise ValueError(
+                f"{owner} was given {len(set(names))} different ids for {m} honest rows; give one id a row, each once."
+            )
+        malicious: Rows = like(self.craft(Sight(rows, f, rule, names, trained, unseen)), honest)
         return malicious
 
     @abstractmethod
     def craft(self, sight: Sight) -> Matrix:
-        """Return the (f, d) malicious updates; the arguments of the call are checked."""
+        """Return the (f, d) malicious updates."""
 
     def draw_for(self, *place: int) -> None:  # noqa: B027 - most attacks draw nothing
-        """Draw from here on what belongs to a place such as (node, round), for attacks that draw.
+        """Go on with the random draws that belong to a place such as (node, round).
 
-        A node on its own calls this in each round: it may run in a process that knows of no other rounds.
+        A node on its own calls this in each round: its process may know of no other rounds.
         """
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -109,61 +118,43 @@ class Attack(ABC):
             raise ValueError(f"{self!r} keeps no state, but was given {sorted(state)}; load that of the same attack.")
 
     def reset(self) -> None:  # noqa: B027 - optional: most attacks are stateless
-        """Forget what earlier rounds left behind."""
+        """Forget what is kept between rounds."""
 
 
-def as_rows(updates: Any, owner: str) -> tuple[Matrix, Callable[[Matrix], Any]]:
-    """Return updates as a NumPy matrix, and a function that turns a matrix back into their kind.
+class WithoutUpdates(Attack):
+    """An attack that is no matter of updates: malicious nodes poison their data, or send no usable reply."""
+
+    makes_updates = False
+
+    def craft(self, sight: Sight) -> Matrix:
+        """Raise TypeError: there are no updates to compute."""
+        elsewhere = "" if self.knows == "data" else " or in an Adversary"
+        raise TypeError(
+            f"{self!r} makes no updates; use it on malicious nodes, with clients.mods.{type(self).__name__}{elsewhere}."
+        )
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """Return an array; of a torch tensor its values, in float32 where they are bfloat16, which NumPy does not know."""
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    torch = sys.modules["torch"]
+    array: NDArray[Any] = values.detach().to("cpu", torch.float32 if values.dtype == torch.bfloat16 else None).numpy()
+    return array
+
+
+def as_rows(updates: Any, owner: str) -> Matrix:
+    """Return updates as a NumPy matrix.
 
     Raises
     ------
     ValueError
-        If `updates` is no (rows, columns) matrix of floats.
+        If they are no (rows, columns) matrix of floats.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(updates, torch.Tensor):
-        # NumPy has no bfloat16; float32 holds all of its values.
-        tensor = updates.detach().to("cpu", torch.float32 if updates.dtype == torch.bfloat16 else None)
-        rows, _ = as_rows(tensor.numpy(), owner)
-        return rows, lambda matrix: torch.from_numpy(matrix).to(updates.device, updates.dtype)
-    rows = np.asarray(updates)
+    rows = as_array(updates)
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating):
         raise ValueError(
             f"{owner} was given updates of shape {rows.shape} and dtype {rows.dtype}; give a "
             "(rows, columns) matrix of float32 or float64."
         )
-    return rows, lambda matrix: matrix
-
-
-def check_count(count: Any, owner: str, what: str, name: str = "f") -> None:
-    """Raise ValueError unless the count is a whole number of 0 or more."""
-    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
-        raise ValueError(f"{owner} was given {name} = {count!r}; give {what}, 0 or more.")
-
-
-def is_number(value: object) -> bool:
-    """Tell whether the value is a finite real number and no bool."""
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and bool(np.isfinite(value))  # type: ignore[call-overload]
-
-
-def check_number(value: object, owner: str, name: str, least: float | None = 0.0) -> None:
-    """Raise ValueError unless the value is a finite number, of at least `least` if that is given."""
-    if not is_number(value) or (least is not None and value < least):  # type: ignore[operator]
-        bound = "" if least is None else f" >= {least:g}"
-        raise ValueError(f"{owner} was given {name} = {value!r}; give a finite number{bound}.")
-
-
-def _check_own(own: Matrix, f: int, columns: int, owner: str) -> Matrix:
-    if own.shape != (f, columns):
-        raise ValueError(f"{owner} was given own updates of shape {own.shape}; give (f, d) = ({f}, {columns}).")
-    return own
-
-
-def _check_names(names: Sequence[Hashable], rows: int, owner: str) -> Sequence[Hashable]:
-    different = len(set(names))
-    if len(names) != rows or different != rows:
-        raise ValueError(
-            f"{owner} was given {different} different ids for {rows} honest rows; give one id a row, each once."
-        )
-    return names
+    return rows

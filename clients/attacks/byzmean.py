@@ -1,4 +1,4 @@
-"""ByzMean: some attack, the others steer the mean of all (LASA 7.3)."""
+"""ByzMean: some nodes send a base attack, the others move the mean of all updates to it (LASA 7.3)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack
-from clients.attacks.moments import Matrix, column_means
-from clients.attacks.shifts import Lie
-from clients.attacks.sight import Sight, repeat
+from .base import Attack
+from .moments import Matrix, column_means
+from .shifts import Lie
+from .sight import Sight, repeat
 
 PAPERS_BASE = Lie(0.5)
 
@@ -41,7 +41,6 @@ class ByzMean(Attack):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the base attack."""
         if not isinstance(self.base, Attack) or not self.base.makes_updates:
             raise ValueError(
                 f"ByzMean was given base = {self.base!r}; give an attack that makes updates, such as Lie(0.5)."
@@ -50,7 +49,6 @@ class ByzMean(Attack):
             object.__setattr__(self, "knows", "rule")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         first = sight.f // 2
         second = sight.f - first
         if not second:
@@ -64,17 +62,13 @@ class ByzMean(Attack):
         return np.concatenate([wanted[:first], repeat(others, second, sight.honest)])
 
     def draw_for(self, *place: int) -> None:
-        """See `Attack.draw_for`."""
         self.base.draw_for(*place)
 
     def reset(self) -> None:
-        """Forget what the base attack remembers."""
         self.base.reset()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what the base attack keeps."""
         return self.base.state()
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `Attack.load_state`."""
         self.base.load_state(state)

@@ -1,4 +1,4 @@
-"""Random draws of attacks: a generator a call, so that a round's draws depend on its number alone."""
+"""Random draws of attacks: one generator per call, so that a round's draws depend on its number alone."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flwr_robust.rules.checks import whole_number
+
 _WORD = 2**32
-
-
-def check_seed(seed: Any, owner: str) -> None:
-    """Raise ValueError unless the seed is None or a whole number of 0 or more."""
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if seed is not None and not (whole and seed >= 0):
-        raise ValueError(f"{owner} was given seed = {seed!r}; give None or a whole number of 0 or more.")
 
 
 class Draws:
@@ -36,13 +31,13 @@ class Draws:
     """
 
     def __init__(self, seed: int | None, owner: str) -> None:
-        check_seed(seed, owner)
         self._owner = owner
-        self._seed = secrets.randbits(128) if seed is None else int(seed)
+        given = whole_number(seed, "seed", owner, at_least=0, or_none=True)
+        self._seed: int = secrets.randbits(128) if given is None else given
         self.move_to()
 
     def move_to(self, *place: int) -> None:
-        """Start again, with draws that belong to a place such as (node, round); nowhere: from the beginning."""
+        """Start again with the draws of a place such as (node, round); without one, with the first draws."""
         self._place, self._calls = place, 0
 
     def next(self) -> np.random.Generator:
@@ -52,7 +47,7 @@ class Draws:
         return np.random.default_rng([len(self._place), *self._place, self._calls, self._seed])
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return where the draws stand; of a seed from the operating system, also the seed."""
+        """Return the seed, and how many calls have drawn from it."""
         words = []
         left = self._seed
         while left:
@@ -61,7 +56,7 @@ class Draws:
         return {"calls": np.array(self._calls), "seed": np.array(words, dtype=np.uint64)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Go on from where `state` stood.
+        """Go on where `state` was taken.
 
         Raises
         ------

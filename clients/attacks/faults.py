@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack, check_number
-from clients.attacks.moments import Matrix
-from clients.attacks.noise import Drawing
-from clients.attacks.sight import Sight
+from flwr_robust.rules.checks import number
+
+from .base import Attack, WithoutUpdates
+from .moments import Matrix
+from .noise import Randomised
+from .sight import Sight
 
 
 @dataclass(frozen=True)
 class NonFinite(Attack):
-    """Send a value that is no finite number in each float: training that diverged, or meant to spread.
+    """Send NaN or infinity in each float, as after training that diverged.
 
     Parameters
     ----------
@@ -30,12 +32,10 @@ class NonFinite(Attack):
     knows = "own"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         if not isinstance(self.value, float | np.floating) or np.isfinite(self.value):
             raise ValueError(f"NonFinite was given value = {self.value!r}; give NaN, infinity or minus infinity.")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return np.full((sight.f, sight.honest.shape[1]), self.value, dtype=sight.honest.dtype)
 
 
@@ -54,33 +54,26 @@ class Scaled(Attack):
     knows = "own"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_number(self.factor, "Scaled", "factor", least=None)
+        number(self.factor, "factor", "Scaled")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         with np.errstate(over="ignore"):
             return sight.own * sight.honest.dtype.type(self.factor)
 
 
-class Malformed(Attack):
-    """A reply whose arrays cannot be used; what it says beside them stays as it is."""
+class Malformed(WithoutUpdates):
+    """A reply whose arrays cannot be used; its metrics and other records stay as they are."""
 
     knows = "own"
-    makes_updates = False
 
     @abstractmethod
     def spoil(self, array: NDArray[Any]) -> NDArray[Any] | bytes:
         """Return what takes the place of an array: another one, or bytes that are none."""
 
-    def craft(self, sight: Sight) -> Matrix:
-        """Raise TypeError: there are no updates to compute."""
-        raise no_updates(self)
-
 
 @dataclass(frozen=True)
 class WrongShape(Malformed):
-    """Send arrays with one value more than was asked for, as a node with another model does."""
+    """Send arrays with one value more than were sent, as a node with another model does."""
 
     def spoil(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the values and a zero, as one row."""
@@ -88,13 +81,13 @@ class WrongShape(Malformed):
 
 
 @dataclass(frozen=True)
-class Garbage(Malformed, Drawing):
+class Garbage(Malformed, Randomised):
     """Send random bytes where arrays should be.
 
     Parameters
     ----------
     seed : int, optional
-        See `clients.attacks.noise.Drawing`.
+        See `clients.attacks.noise.Randomised`.
     """
 
     def spoil(self, array: NDArray[Any]) -> bytes:
@@ -103,35 +96,21 @@ class Garbage(Malformed, Drawing):
 
 
 @dataclass(frozen=True)
-class Silent(Attack):
+class Silent(WithoutUpdates):
     """Send no update at all.
 
-    The adversary holds such replies back. A node on its own answers with an error, because Flower's nodes always
-    answer; with `seconds` it waits first: for longer than the server does, and that hears nothing in time.
+    The adversary holds such replies back. A node on its own replies with an error, because Flower's nodes always
+    reply; with `seconds` it waits first: if that is longer than the server waits, no reply arrives in time.
 
     Parameters
     ----------
     seconds : float
-        How long a node on its own waits before it answers, 0 or more.
+        How long a node on its own waits before it replies, 0 or more.
     """
 
     seconds: float = 0.0
 
     knows = "own"
-    makes_updates = False
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_number(self.seconds, "Silent", "seconds")
-
-    def craft(self, sight: Sight) -> Matrix:
-        """Raise TypeError: there are no updates to compute."""
-        raise no_updates(self)
-
-
-def no_updates(attack: Attack) -> TypeError:
-    """Return the error for who asks an attack for updates that it does not make."""
-    return TypeError(
-        f"{attack!r} makes no updates; use it on malicious nodes, with clients.mods.{type(attack).__name__} or "
-        "in an Adversary."
-    )
+        number(self.seconds, "seconds", "Silent", at_least=0)

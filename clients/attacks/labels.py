@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,19 +9,18 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack, is_number
-from clients.attacks.draws import check_seed
-from clients.attacks.moments import Matrix
-from clients.attacks.sight import Sight
+from flwr_robust.engine.choose import is_tensor, like
+from flwr_robust.rules.checks import number, whole_number
+
+from .base import WithoutUpdates, as_array
 
 Labels = TypeVar("Labels")
 
 
-class LabelPoison(Attack):
-    """A data attack: malicious nodes train honestly, on labels that some are false.
+class LabelPoison(WithoutUpdates):
+    """A data attack: malicious nodes train honestly, on labels of which some are false.
 
-    They use `flip`, a `clients.PoisonedDataset` or a mod of `clients.mods`. There are no updates to compute, so
-    calling it raises TypeError.
+    They use `flip`, a `clients.PoisonedDataset` or a mod of `clients.mods`.
 
     Attributes
     ----------
@@ -37,28 +35,18 @@ class LabelPoison(Attack):
     _generator: np.random.Generator
 
     knows = "data"
-    makes_updates = False
     needs_scores = False
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        if not is_number(self.probability) or not 0 <= self.probability <= 1:
-            raise ValueError(f"{type(self).__name__} was given probability = {self.probability!r}; give one in [0, 1].")
-        check_seed(self.seed, type(self).__name__)
+        owner = type(self).__name__
+        number(self.probability, "probability", owner, at_least=0, at_most=1)
+        whole_number(self.seed, "seed", owner, at_least=0, or_none=True)
         self.reset()
 
     def reset(self) -> None:
         """Start the draws of `flip` again from the seed."""
         # Subclasses are frozen: their parameters are, not where their draws stand.
         object.__setattr__(self, "_generator", np.random.default_rng(self.seed))
-
-    def craft(self, sight: Sight) -> Matrix:
-        """Raise TypeError: there are no updates to compute."""
-        name = type(self).__name__
-        raise TypeError(
-            f"{name} poisons labels and makes no updates; use its flip(labels), clients.PoisonedDataset or "
-            f"clients.mods.{name} on the malicious nodes."
-        )
 
     @abstractmethod
     def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
@@ -72,7 +60,7 @@ class LabelPoison(Attack):
         labels : integer NumPy array or torch tensor of any shape, a list or tuple of ints, or one int
             Not modified.
         scores : array or tensor, optional
-            What the global model says of each sample, ``(*shape of labels, classes)``: probabilities, their
+            The global model's output for each sample, ``(*shape of labels, classes)``: probabilities, their
             logarithms or logits. For `DynamicLabelFlip`; others ignore it.
 
         Returns
@@ -93,25 +81,23 @@ class LabelPoison(Attack):
         return flipped
 
     def choose(self, count: int) -> NDArray[np.bool_]:
-        """Tell which of a data set's `count` samples are poisoned: with a seed, the same at each call."""
+        """Return which of a data set's `count` samples are poisoned: with a seed, the same in each call."""
         return np.random.default_rng(self.seed).random(count) < self.probability
 
     def _apply(self, labels: Any, scores: Any, choose: Any) -> Any:
-        torch = sys.modules.get("torch")
-        if torch is not None and isinstance(labels, torch.Tensor):
-            flipped = self._apply(labels.detach().cpu().numpy(), scores, choose)
-            return torch.from_numpy(flipped).to(labels.device)
+        if is_tensor(labels):
+            return like(self._apply(as_array(labels), scores, choose), labels)
         given = np.asarray(labels)
         if not np.issubdtype(given.dtype, np.integer) and given.size:
             raise self._wrong_labels(given)
-        false = self.falsify(given.astype(np.int64), _as_array(scores))
+        false = self.falsify(given.astype(np.int64), _scores(scores))
         flipped = np.where(choose(given.shape), false, given)
         if given.size and given.dtype.kind in "iu" and flipped.max() > np.iinfo(given.dtype).max:
             raise ValueError(f"{self!r} cannot write {flipped.max()} as {given.dtype}; give labels of a wider dtype.")
         return int(flipped) if isinstance(labels, int) else flipped.astype(given.dtype)
 
     def allowed(self) -> str:
-        """Say which labels there are."""
+        """Return which labels are allowed, for error messages."""
         return "whole numbers"
 
     def _wrong_labels(self, labels: NDArray[Any]) -> ValueError:
@@ -143,20 +129,15 @@ class LabelFlip(LabelPoison):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        whole = isinstance(self.num_classes, int | np.integer) and not isinstance(self.num_classes, bool)
-        if not whole or self.num_classes < 2:
-            raise ValueError(f"LabelFlip was given num_classes = {self.num_classes!r}; give 2 or more.")
+        whole_number(self.num_classes, "num_classes", "LabelFlip", at_least=2)
         super().__post_init__()
 
     def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
-        """See `LabelPoison.falsify`."""
         if labels.size and (labels.min() < 0 or labels.max() >= self.num_classes):
             raise self._wrong_labels(labels)
         return self.num_classes - 1 - labels
 
     def allowed(self) -> str:
-        """See `LabelPoison.allowed`."""
         return f"whole numbers from 0 to {self.num_classes - 1}"
 
 
@@ -183,10 +164,10 @@ class DynamicLabelFlip(LabelPoison):
     needs_scores = True
 
     def falsify(self, labels: NDArray[np.int64], scores: NDArray[Any] | None) -> NDArray[np.int64]:
-        """See `LabelPoison.falsify`; of equally improbable classes the first."""
+        """Return each row's least probable class; of equally improbable ones the first."""
         if scores is None:
             raise ValueError(
-                "DynamicLabelFlip was given no scores; give what the global model says of each sample, as in "
+                "DynamicLabelFlip was given no scores; give the global model's output for each sample, as in "
                 "poisoned_labels(labels, lambda: model(x)) or PoisonedDataset(dataset, scores=frozen_scores(model))."
             )
         if scores.ndim != labels.ndim + 1 or scores.shape[:-1] != labels.shape or not scores.shape[-1]:
@@ -197,12 +178,6 @@ class DynamicLabelFlip(LabelPoison):
         return np.asarray(scores.argmin(axis=-1), dtype=np.int64)
 
 
-def _as_array(scores: Any) -> NDArray[Any] | None:
+def _scores(scores: Any) -> NDArray[Any] | None:
     """Return scores as a NumPy array; functions are called for them."""
-    if scores is None:
-        return None
-    if callable(scores):
-        scores = scores()
-    if hasattr(scores, "detach"):  # a torch tensor; NumPy knows no bfloat16
-        scores = scores.detach().cpu().double().numpy()
-    return np.asarray(scores)
+    return None if scores is None else as_array(scores() if callable(scores) else scores)

@@ -1,4 +1,4 @@
-"""Mimic: all attackers copy one honest node, so that the server gives the most particular one most weight."""
+"""Mimic: all attackers copy one honest node, which then outweighs the others."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack
-from clients.attacks.moments import Matrix, Vector, column_blocks, column_means, inner_products
-from clients.attacks.sight import Sight
+from flwr_robust.rules.checks import whole_number
+
+from .base import Attack
+from .moments import Matrix, Vector, column_blocks, column_means, inner_products
+from .sight import Sight
 
 
 class ScatterTracker:
@@ -46,7 +48,7 @@ class ScatterTracker:
         self.projections: defaultdict[Hashable, float] = defaultdict(float)
 
     def update(self, honest: Matrix, ids: Sequence[Hashable]) -> None:
-        """Take in a round of (m, d) honest updates and the names of their nodes."""
+        """Add a round of (m, d) honest updates, with the names of their nodes."""
         weight = 1 / (1 + self.rounds)
         means = column_means(honest)
         self.mean = means if self.mean is None else (1 - weight) * self.mean + weight * means
@@ -91,9 +93,7 @@ class Mimic(Attack):
     _fixed: list[Hashable] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        if isinstance(self.warmup, bool) or not isinstance(self.warmup, int | np.integer) or self.warmup < 0:
-            raise ValueError(f"Mimic was given warmup = {self.warmup!r}; give a number of rounds, 0 or more.")
+        whole_number(self.warmup, "warmup", "Mimic", at_least=0)
 
     def reset(self) -> None:
         """Forget the warm-up and the chosen node."""
@@ -115,7 +115,6 @@ class Mimic(Attack):
         }
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `Attack.load_state`."""
         self.reset()
         if not state:
             return
@@ -127,7 +126,7 @@ class Mimic(Attack):
         self._fixed.extend(state["fixed"].tolist())
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`; who sees no honest node copies nobody and sends its own update."""
+        """Return copies of a node's update; attackers that see no honest one send their own."""
         honest, ids = sight.honest, sight.ids
         if not len(honest):
             return sight.own

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.base import Attack, check_number
-from clients.attacks.draws import Draws
-from clients.attacks.moments import Matrix
-from clients.attacks.sight import Sight
+from flwr_robust.rules.checks import number
+
+from .base import Attack
+from .draws import Draws
+from .moments import Matrix
+from .sight import Sight
 
 
 @dataclass(frozen=True)
-class Drawing(Attack):
+class Randomised(Attack):
     """An attack that draws anew in each round, from a seed.
 
     Parameters
@@ -29,28 +31,23 @@ class Drawing(Attack):
     draws: Draws = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the seed."""
         object.__setattr__(self, "draws", Draws(self.seed, type(self).__name__))
 
     def draw_for(self, *place: int) -> None:
-        """See `Attack.draw_for`."""
         self.draws.move_to(*place)
 
     def reset(self) -> None:
-        """Start the draws again."""
         self.draws.move_to()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """See `Attack.state`."""
         return self.draws.state()
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """See `Attack.load_state`."""
         self.draws.load_state(state)
 
 
 @dataclass(frozen=True)
-class Random(Drawing):
+class Random(Randomised):
     """Send Gaussian noise: ``b_i ~ N(0, std^2 I)``, each node its own (LASA 7.3).
 
     Parameters
@@ -58,7 +55,7 @@ class Random(Drawing):
     std : float
         Standard deviation, 0 or more.
     seed : int, optional
-        See `Drawing`.
+        See `Randomised`.
 
     Examples
     --------
@@ -71,12 +68,10 @@ class Random(Drawing):
     knows = "own"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
-        check_number(self.std, type(self).__name__, "std")
+        number(self.std, "std", type(self).__name__, at_least=0)
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         rows = sight.honest
         # float32 noise for float32 rows: half the memory and time.
         dtype = np.float64 if rows.dtype == np.float64 else np.float32
@@ -96,11 +91,10 @@ class Noise(Random):
     std : float
         Standard deviation, 0 or more.
     seed : int, optional
-        See `Drawing`.
+        See `Randomised`.
     """
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         noise = super().craft(sight)
         noise += sight.own
         return noise

@@ -1,4 +1,4 @@
-"""Attacks that push the honest mean as far as a detector lets pass: ``b = mean + gamma p`` (LASA 7.3).
+"""Attacks that move the honest mean as far as a bound on distances allows: ``b = mean + gamma p`` (LASA 7.3).
 
 Shejwalkar and Houmansadr (2021) invented them. Distances along the line follow from inner products of the
 rows and the direction, so that gamma is found without touching the data again.
@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clients.attacks.base import Attack, check_count
-from clients.attacks.moments import Matrix, Vector, column_blocks, inner_products
-from clients.attacks.search import try_factors
-from clients.attacks.sight import Sight, repeat
+from flwr_robust import rules
+from flwr_robust.rules.checks import whole_number
+
+from .base import Attack
+from .moments import Matrix, Vector, column_blocks, inner_products
+from .search import try_factors
+from .sight import Sight, repeat
 
 DIRECTIONS: dict[str, str] = {
     "unit": "minus the mean, at length 1",
@@ -43,7 +46,6 @@ class Perturbation(Attack):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         if not isinstance(self.direction, str) or self.direction not in DIRECTIONS:
             known = "; ".join(f'"{name}": {meaning}' for name, meaning in DIRECTIONS.items())
             raise ValueError(f"{type(self).__name__} was given direction = {self.direction!r}; give one of {known}.")
@@ -62,7 +64,6 @@ class Perturbation(Attack):
         """Return the (d,) update, given p."""
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(self.update(sight, self.towards(sight)), sight.f, sight.honest)
 
 
@@ -81,7 +82,7 @@ class MinMax(Perturbation):
     direction: str = "std"
 
     def update(self, sight: Sight, direction: Vector) -> Vector:
-        """See `Perturbation.update`; the mean itself always keeps this bound, but for rounding."""
+        """Return the update; the mean itself always keeps this bound, but for rounding."""
         line = Line(sight, direction)
         gamma = line.largest(lambda distances: distances.max(), float(line.between.max()))
         return sight.mean + (gamma or 0.0) * direction
@@ -107,19 +108,17 @@ class MinSum(Perturbation):
     stealthy: bool = False
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
         if not isinstance(self.stealthy, bool):
             raise ValueError(f"MinSum was given stealthy = {self.stealthy!r}; give True or False.")
 
     def update(self, sight: Sight, direction: Vector) -> Vector:
-        """See `Perturbation.update`."""
         line = Line(sight, direction)
         totals = line.between.sum(axis=1)
         gamma = line.largest(lambda distances: distances.sum(), float(totals.min() if self.stealthy else totals.max()))
         if gamma is not None:
             return sight.mean + gamma * direction
-        # Of the other bound the mean can only fall short by rounding.
+        # The mean misses the other bound by rounding alone.
         return sight.known[int(np.argmin(totals))].astype(np.float64) if self.stealthy else sight.mean
 
 
@@ -186,19 +185,14 @@ class TailoredTrimmedMean(Perturbation):
     direction: str = "std"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
-        if self.f is not None:
-            check_count(self.f, "TailoredTrimmedMean", "the whole number of values to trim at either end")
+        whole_number(self.f, "f", "TailoredTrimmedMean", at_least=0, or_none=True)
 
     def update(self, sight: Sight, direction: Vector) -> Vector:
-        """See `Perturbation.update`."""
         return sight.mean + self.gamma(sight, direction) * direction
 
     def gamma(self, sight: Sight, direction: Vector) -> float:
         """Return the factor that does most damage: by doubling, then in smaller steps around the best."""
-        from flwr_robust import rules
-
         rule = rules.TrimmedMean(f=sight.f if self.f is None else int(self.f))
         end = _saturation(sight, direction)
         coarse = [0.0, *(end * 2.0 ** (step / 2) for step in range(-40, 1))]

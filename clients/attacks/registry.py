@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
-from clients.attacks.base import Attack
-from clients.attacks.byzmean import ByzMean
-from clients.attacks.faults import Garbage, NonFinite, Scaled, Silent, WrongShape
-from clients.attacks.labels import DynamicLabelFlip, LabelFlip
-from clients.attacks.mimic import Mimic
-from clients.attacks.noise import Noise, Random
-from clients.attacks.perturbations import MinMax, MinSum, TailoredTrimmedMean
-from clients.attacks.shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
-from clients.attacks.tailored import PoolAttack, RandomEpsilon, Tailored
+from flwr_robust.rules.registry import did_you_mean
+
+from .base import Attack
+from .byzmean import ByzMean
+from .faults import Garbage, NonFinite, Scaled, Silent, WrongShape
+from .labels import DynamicLabelFlip, LabelFlip
+from .mimic import Mimic
+from .noise import Noise, Random
+from .perturbations import MinMax, MinSum, TailoredTrimmedMean
+from .shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
+from .tailored import PoolAttack, RandomEpsilon, Tailored
 
 REGISTRY: dict[str, type[Attack]] = {
     "alie": ALittleIsEnough,
@@ -71,7 +72,7 @@ def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
     attack = REGISTRY.get(ALIASES.get(name, name)) if isinstance(name, str) else None
     if attack is None:
         known = sorted([*REGISTRY, *ALIASES])
-        raise ValueError(f"there is no attack {name!r}{_guess(name, known)}; give one of {', '.join(known)}.")
+        raise ValueError(f"there is no attack {name!r}{did_you_mean(name, known)}; give one of {', '.join(known)}.")
     given = _with_base({key.replace("-", "_"): value for key, value in (args or {}).items()})
     parameters: dict[str, Field[Any]] = {
         parameter.name: parameter
@@ -81,7 +82,7 @@ def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
     for key in given:
         if key not in parameters:
             allowed = ", ".join(parameters) or "no parameters"
-            guess = _guess(key, list(parameters))
+            guess = did_you_mean(key, parameters)
             raise ValueError(f"attack {name!r} has no parameter {key!r}{guess}; it takes {allowed}.")
     for key, parameter in parameters.items():
         if key not in given and parameter.default is MISSING and parameter.default_factory is MISSING:
@@ -90,15 +91,9 @@ def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
 
 
 def _with_base(given: dict[str, Any]) -> dict[str, Any]:
-    """Put an attack in the place of its name and parameters."""
+    """Replace the name and the parameters of a base attack by the attack."""
     inner = {key.removeprefix("base."): value for key, value in given.items() if key.startswith("base.")}
     outer = {key: value for key, value in given.items() if not key.startswith("base.")}
     if inner or isinstance(outer.get("base"), str):
         outer["base"] = from_spec(outer.get("base", "lie"), inner)
     return outer
-
-
-def _guess(word: object, known: list[str]) -> str:
-    """Return ' (did you mean ...?)' where a known word is close."""
-    close = difflib.get_close_matches(str(word), known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

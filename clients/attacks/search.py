@@ -6,16 +6,16 @@ import copy
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from clients.attacks.moments import Matrix, Vector
-from clients.attacks.sight import Rule, Sight
+from flwr_robust import rules
+from flwr_robust.engine.updates import Updates
+from flwr_robust.rules.whatif import Outcomes, can_plan, outcomes
 
-if TYPE_CHECKING:
-    from flwr_robust import rules
-    from flwr_robust.whatif import Outcomes
+from .moments import Matrix, Vector
+from .sight import Rule, Sight
 
 # NNM and ARC search "a predefined range"; they do not print it.
 FACTORS: tuple[float, ...] = tuple(0.25 * step for step in range(41))
@@ -66,7 +66,7 @@ def line_search(
 
 
 def most_harmful(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule) -> tuple[float, Vector]:
-    """See `line_search`, which takes the round apart."""
+    """Return what `line_search` returns, for a round as the attackers see it."""
     damages = try_factors(sight, direction, factors, rule).errors
     largest = np.nanmax(damages)
     best = min(factor for factor, damage in zip(factors, damages, strict=True) if damage == largest)
@@ -74,7 +74,7 @@ def most_harmful(sight: Sight, direction: Vector, factors: Sequence[float], rule
 
 
 def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule, start: float = 1.0) -> Outcomes:
-    """Return how the rule's output lies to the honest mean where f nodes send ``start * mean + tau * direction``.
+    """Compare the rule's output with the honest mean where f nodes send ``start * mean + tau * direction``.
 
     Parameters
     ----------
@@ -90,10 +90,6 @@ def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule:
     SearchError
         If no factor gives an output.
     """
-    # Imported here: attacks that need no rule do without Flower.
-    from flwr_robust import rules
-    from flwr_robust.whatif import can_plan
-
     chain, options = bare(rule)
     if isinstance(chain, rules.Rule) and can_plan(chain):
         found, refusal = _planned(sight, direction, factors, chain, start, options.get("layers"))
@@ -102,13 +98,13 @@ def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule:
     if np.isnan(found.errors).all():
         raise SearchError(
             f"none of {len(factors)} factors could be tried on {rule!r} with {sight.num_honest} honest and {sight.f} "
-            f"malicious rows ({refusal}); give a rule that accepts so many rows, and finite factors."
+            f"malicious rows ({refusal}); give a rule that accepts this many rows, and finite factors."
         )
     return found
 
 
 def bare(rule: Rule) -> tuple[Rule, dict[str, Any]]:
-    """Return a rule that is called as such, and the keywords that it was to be called with, such as layers."""
+    """Return a rule without the `functools.partial` around it, and the keywords of that, such as layers."""
     return (rule.func, rule.keywords) if isinstance(rule, partial) else (rule, {})
 
 
@@ -116,15 +112,12 @@ def _planned(
     sight: Sight, direction: Vector, factors: Sequence[float], rule: rules.Rule, start: float, layers: Any
 ) -> tuple[Outcomes, str]:
     """Outcomes of a chain of ours: all factors in two passes over the known updates and the direction."""
-    from flwr_robust.updates import RowUpdates
-    from flwr_robust.whatif import Outcomes, outcomes
-
     known = len(sight.known)
     mean = np.append(np.full(known, 1.0 / known), 0.0)
     shift = np.append(np.zeros(known), 1.0)
     honest = np.vstack([np.eye(len(sight.honest), known + 1), np.tile(mean, (sight.unseen, 1))])
     mixes = [np.vstack([honest, np.tile(start * mean + tau * shift, (sight.f, 1))]) for tau in factors]
-    points = RowUpdates([*sight.known, direction], layers)
+    points = Updates.of_rows([*sight.known, direction], layers)
     try:
         return outcomes(rule, points, mixes, mean), "there are no factors to try"
     except ValueError as error:
@@ -133,8 +126,6 @@ def _planned(
 
 def _tried(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule, start: float) -> tuple[Outcomes, str]:
     """Outcomes of any callable, one call for each factor."""
-    from flwr_robust.whatif import Outcomes
-
     honest, mean = sight.honest, sight.mean
     rows = np.empty((sight.num_honest + sight.f, honest.shape[1]), dtype=honest.dtype)
     rows[: len(honest)] = honest
@@ -158,7 +149,7 @@ def _tried(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule
 
 
 def _compare(output: Vector, mean: Vector) -> tuple[float, float]:
-    """Return distance and inner product; a rule that breaks down has been driven infinitely far, and back."""
+    """Return distance and inner product; the worst of both where the output is not finite."""
     if not np.isfinite(output).all():
         return float("inf"), float("-inf")
     return float(np.linalg.norm(output - mean)), float(output @ mean)

@@ -6,14 +6,16 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from clients.attacks.base import Attack, check_number, is_number
-from clients.attacks.moments import Matrix, Vector
-from clients.attacks.search import FACTORS, most_harmful
-from clients.attacks.sight import Rule, Sight, repeat
+from flwr_robust.rules.checks import number
+
+from .base import Attack
+from .moments import Matrix, Vector
+from .search import FACTORS, most_harmful
+from .sight import Rule, Sight, repeat
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,6 @@ class SignFlip(Attack):
     knows = "honest"
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(-sight.mean, sight.f, sight.honest)
 
 
@@ -41,7 +42,7 @@ class Shift(Attack):
     Parameters
     ----------
     tau : float or str
-        The factor, 0 or more; "optimal" searches it in `factors`; a subclass may know other words.
+        The factor, 0 or more; "optimal" searches it in `factors`; a subclass may allow other words.
     factors : sequence of float
         What "optimal" tries, each 0 or more. Default: 0 to 10 by 0.25.
     """
@@ -53,12 +54,13 @@ class Shift(Attack):
     words: ClassVar[tuple[str, ...]] = ("optimal",)
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         owner = type(self).__name__
-        if self.tau not in self.words and not _is_factor(self.tau):
+        if not isinstance(self.tau, str):
+            number(self.tau, "tau", owner, at_least=0)
+        elif self.tau not in self.words:
             words = " or ".join(f'"{word}"' for word in self.words)
-            raise ValueError(f"{owner} was given tau = {self.tau!r}; give a finite number >= 0, or {words}.")
-        object.__setattr__(self, "factors", check_factors(self.factors, owner))
+            raise ValueError(f"{owner} was given tau = {self.tau!r}; give a finite number of 0 or more, or {words}.")
+        object.__setattr__(self, "factors", at_least_0(self.factors, "factors", owner))
         if self.tau == "optimal":
             object.__setattr__(self, "knows", "rule")
 
@@ -90,14 +92,13 @@ class Shift(Attack):
         return most_harmful(sight, direction, self.factors, sight.rule)[0]
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         direction = self.direction(sight)
         return repeat(sight.mean + self.choose(sight, direction) * direction, sight.f, sight.honest)
 
 
 @dataclass(frozen=True)
 class FallOfEmpires(Shift):
-    """Shrink or turn round the honest mean: ``b = (1 - tau) mean`` (NNM 14.3, ARC D.3; Xie et al., 2020).
+    """Shrink or reverse the honest mean: ``b = (1 - tau) mean`` (NNM 14.3, ARC D.3; Xie et al., 2020).
 
     Parameters
     ----------
@@ -154,16 +155,14 @@ class ALittleIsEnough(Shift):
     words: ClassVar[tuple[str, ...]] = ("auto", "optimal")
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
-        check_ddof(self.ddof, type(self).__name__)
+        require_ddof(self.ddof, type(self).__name__)
 
     def direction(self, sight: Sight) -> Vector:
         """Return the standard deviation of each coordinate."""
         return sight.deviations(self.ddof)
 
     def choose(self, sight: Sight, direction: Vector) -> float:
-        """See `Shift.choose`."""
         if self.tau == "auto":
             return hiding_factor(sight.num_honest, sight.f)
         return super().choose(sight, direction)
@@ -192,12 +191,10 @@ class Lie(Attack):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_number(self.z, "Lie", "z")
-        check_ddof(self.ddof, "Lie")
+        number(self.z, "z", "Lie", at_least=0)
+        require_ddof(self.ddof, "Lie")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(sight.mean - self.z * sight.deviations(self.ddof), sight.f, sight.honest)
 
 
@@ -209,25 +206,20 @@ def hiding_factor(num_honest: int, f: int) -> float:
     return NormalDist().inv_cdf(min(max(share, least), 1 - least))
 
 
-def check_factors(factors: Sequence[float], owner: str, name: str = "factors") -> tuple[float, ...]:
-    """Return the factors of a line search as floats.
+def at_least_0(values: Any, name: str, owner: str) -> tuple[float, ...]:
+    """Return numbers of 0 or more, such as the factors of a line search, as floats.
 
     Raises
     ------
     ValueError
-        If they are no finite numbers of 0 or more, or there is none.
+        If one of them is none, or there are none.
     """
-    if not isinstance(factors, Sequence | np.ndarray) or not len(factors) or not all(map(_is_factor, factors)):
-        raise ValueError(f"{owner} was given {name} = {factors!r}; give one finite number or more, each >= 0.")
-    return tuple(map(float, factors))
+    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not len(values):
+        raise ValueError(f"{owner} was given {name} = {values!r}; give one finite number of 0 or more, or several.")
+    return tuple(number(value, f"{name}[{place}]", owner, at_least=0) for place, value in enumerate(values))
 
 
-def check_ddof(ddof: object, owner: str) -> None:
+def require_ddof(ddof: object, owner: str) -> None:
     """Raise ValueError unless ddof is 0 or 1."""
     if isinstance(ddof, bool) or ddof not in (0, 1):
         raise ValueError(f"{owner} was given ddof = {ddof!r}; give 0 or 1.")
-
-
-def _is_factor(value: object) -> bool:
-    """Tell whether the value can be an attack factor."""
-    return is_number(value) and value >= 0  # type: ignore[operator]

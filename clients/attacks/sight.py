@@ -1,4 +1,4 @@
-"""What the attackers see of a round, and what they make of it."""
+"""What the attackers know of a round, and the moments that they estimate from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.attacks.moments import Matrix, Vector, column_deviations, column_means
+from .moments import Matrix, Vector, column_deviations, column_means
 
 Rule = Callable[[Any], Any]
 

@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from clients.attacks.base import Attack, check_number
-from clients.attacks.moments import Matrix, Vector
-from clients.attacks.noise import Drawing
-from clients.attacks.search import SearchError, bare, try_factors
-from clients.attacks.shifts import check_factors
-from clients.attacks.sight import Rule, Sight, repeat
+from flwr_robust import rules
+from flwr_robust.rules.checks import number
+from flwr_robust.rules.whatif import can_plan
+
+from .base import Attack
+from .moments import Matrix, Vector
+from .noise import Randomised
+from .search import SearchError, bare, try_factors
+from .shifts import at_least_0
+from .sight import Rule, Sight, repeat
 
 # From what breaks Krum (0.1) to what breaks the median (10), in steps of a tenth of a decade.
 LAMBDAS: tuple[float, ...] = (0.0, *(round(10 ** (step / 10), 3) for step in range(-10, 11)))
@@ -22,7 +26,7 @@ LAMBDAS: tuple[float, ...] = (0.0, *(round(10 ** (step / 10), 3) for step in ran
 
 @dataclass(frozen=True)
 class Tailored(Attack):
-    """Send the mean backwards: ``b = -epsilon mean`` (MixTailor 5; Fang et al., 2020; Xie et al., 2020).
+    """Send the mean reversed: ``b = -epsilon mean`` (MixTailor 5; Fang et al., 2020; Xie et al., 2020).
 
     A small epsilon (0.1) is tailored to Krum, a large one (10) to the median.
 
@@ -42,16 +46,14 @@ class Tailored(Attack):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_number(self.epsilon, "Tailored", "epsilon")
+        number(self.epsilon, "epsilon", "Tailored", at_least=0)
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(-self.epsilon * sight.mean, sight.f, sight.honest)
 
 
 @dataclass(frozen=True)
-class RandomEpsilon(Drawing):
+class RandomEpsilon(Randomised):
     """Send ``-epsilon mean`` with an epsilon drawn in each round (MixTailor 5, Fig. 4).
 
     Parameters
@@ -59,7 +61,7 @@ class RandomEpsilon(Drawing):
     choices : sequence of float
         What epsilon is drawn from, uniformly; each 0 or more.
     seed : int, optional
-        See `Drawing`.
+        See `Randomised`.
     """
 
     choices: Sequence[float] = (0.1, 10.0)
@@ -67,12 +69,10 @@ class RandomEpsilon(Drawing):
     knows = "honest"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
         super().__post_init__()
-        object.__setattr__(self, "choices", check_factors(self.choices, "RandomEpsilon", "choices"))
+        object.__setattr__(self, "choices", at_least_0(self.choices, "choices", "RandomEpsilon"))
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         epsilon = self.draws.next().choice(self.choices)
         return repeat(-epsilon * sight.mean, sight.f, sight.honest)
 
@@ -93,8 +93,8 @@ class PoolAttack(Attack):
 
     Notes
     -----
-    Rules that need the data for each lambda (lp norms, say) are asked only while their lambda can still be the
-    best, and copies of them are, so that their state and their draws stay put.
+    Rules that need the data for each lambda (lp norms, say) run only while that lambda can still be the best, and
+    as copies, so that their state and their draws stay as they are.
     """
 
     pool: Sequence[Rule] | None = None
@@ -103,8 +103,7 @@ class PoolAttack(Attack):
     knows = "rule"
 
     def __post_init__(self) -> None:
-        """Check the parameters."""
-        object.__setattr__(self, "factors", check_factors(self.factors, "PoolAttack"))
+        object.__setattr__(self, "factors", at_least_0(self.factors, "factors", "PoolAttack"))
         if self.pool is None:
             return
         if isinstance(self.pool, str) or not (len(self.pool) and all(map(callable, self.pool))):
@@ -113,7 +112,6 @@ class PoolAttack(Attack):
         object.__setattr__(self, "knows", "honest")
 
     def craft(self, sight: Sight) -> Matrix:
-        """See `Attack.craft`."""
         return repeat(-self.choose(sight) * sight.mean, sight.f, sight.honest)
 
     def choose(self, sight: Sight) -> float:
@@ -142,7 +140,7 @@ class PoolAttack(Attack):
         if np.isinf(best[1]):
             raise SearchError(
                 f"none of {len(self.factors)} factors could be tried on the pool with {sight.num_honest} honest and "
-                f"{sight.f} malicious rows; give rules that accept so many rows, and finite factors."
+                f"{sight.f} malicious rows; give rules that accept this many rows, and finite factors."
             )
         return best[1]
 
@@ -156,30 +154,25 @@ class PoolAttack(Attack):
 
 def _pool_of(rule: Rule, n: int) -> Sequence[Rule]:
     """Return the rules that the server may draw for n rows: of a MixTailor its pool, else the rule alone."""
-    from flwr_robust.rules import MixTailor, chain
-
     bare_rule, options = bare(rule)
     mixed: Any = bare_rule
     last = getattr(mixed, "last", None)
-    if not isinstance(last, MixTailor):
+    if not isinstance(last, rules.MixTailor):
         return (rule,)
     rows = n
     for stage in mixed.stages:
         rows = stage.rows_after(rows, stage.resolve_f(n))
-    drawn = [chain(*mixed.stages, candidate) for candidate in last.candidates(n, rows)]
+    drawn = [rules.chain(*mixed.stages, candidate) for candidate in last.candidates(n, rows)]
     return [partial(one, **options) for one in drawn] if options else drawn
 
 
 def _sorted_by_cost(pool: Sequence[Rule]) -> tuple[list[Rule], list[Rule]]:
-    """Part rules that answer for all factors in two passes from those that need passes for each."""
-    from flwr_robust import rules
-    from flwr_robust.whatif import can_plan
-
+    """Separate rules that two passes evaluate for all factors from those that need passes for each factor."""
     at_once: list[Rule] = []
     one_by_one: list[Rule] = []
     for rule in pool:
         chain, _ = bare(rule)
-        planned = isinstance(chain, rules.Rule) and can_plan(chain) and getattr(chain.last, "norm_order", 2) == 2
+        planned = isinstance(chain, rules.Rule) and can_plan(chain) and getattr(chain.last, "p", 2) == 2
         (at_once if planned else one_by_one).append(rule)
     return at_once, one_by_one
 

@@ -1,20 +1,25 @@
 """Griffe extension: what our docstrings leave to the reader's eye becomes what mkdocstrings can show.
 
-Names in single backticks become links, where the site documents what they name; prose under *Returns* becomes the
-description of what the signature returns; methods that only point to their base class are left to it.
+Named strategies get the docstrings that they have at run time, parameters of their rules included; names in single
+backticks become links, where the site documents what they name; prose under *Returns* becomes the description of what
+the signature returns.
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 from textwrap import indent
 from typing import Any
 
-from griffe import Class, Extension, Function, GriffeLoader, Module, NameResolutionError, Object
+from griffe import Class, Docstring, Extension, Function, GriffeLoader, Module, NameResolutionError, Object, Parser
 
 _NAME = re.compile(r"(?<![`\w])`([A-Za-z_]\w*(?:\.\w+)*)`(?!`)")
 # A Returns section of unindented prose, and not of a type, with its description indented below.
 _RETURNS = re.compile(r"^(Returns\n-+\n)(\S.* .*(?:\n|\Z)(?:\S.*(?:\n|\Z))*+)(?![ \t])", re.MULTILINE)
+# Modules whose classes compose their docstrings when they are made, which Griffe, which runs nothing, does not see.
+COMPOSED = ("flwr_robust.strategies.named",)
 # Where a name is looked for that the docstring's own module does not know.
 PACKAGES = ("flwr_robust", "flwr_robust.rules", "flwr_robust.rules.base", "clients", "clients.attacks")
 
@@ -23,8 +28,20 @@ class Docstrings(Extension):
     """Prepares the docstrings of a package once all its modules are read."""
 
     def on_package(self, *, pkg: Module, loader: GriffeLoader, **_: Any) -> None:
-        """Link the names in all docstrings."""
+        """Take over the docstrings that are composed, and link the names in all of them."""
+        for path in COMPOSED:
+            if path.startswith(f"{pkg.path}."):
+                _take_over(loader.modules_collection.get_member(path))
         _prepare(pkg, loader)
+
+
+def _take_over(module: Module) -> None:
+    """Give the classes of a module the docstrings that they have at run time."""
+    real = importlib.import_module(module.path)
+    for name, member in module.members.items():
+        if isinstance(member, Class):
+            text = inspect.cleandoc(getattr(real, name).__doc__)
+            member.docstring = Docstring(text, parent=member, parser=Parser.numpy)
 
 
 def _prepare(owner: Object, loader: GriffeLoader) -> None:
@@ -34,16 +51,10 @@ def _prepare(owner: Object, loader: GriffeLoader) -> None:
             text = _RETURNS.sub(lambda found: f"{found[1]}{owner.returns}\n{indent(found[2], '    ')}", text)
         owner.docstring.value = text
     for name, member in list(owner.members.items()):
-        if isinstance(member, Function) and isinstance(owner, Class) and _says_nothing_new(member):
+        if name == "__repr__":
             del owner.members[name]
         elif isinstance(member, Object):
             _prepare(member, loader)
-
-
-def _says_nothing_new(method: Function) -> bool:
-    """Whether a method is described in full at its base class, where its docstring points."""
-    text = method.docstring.value if method.docstring else ""
-    return method.name == "__repr__" or text.startswith("See `")
 
 
 def _link(name: str, owner: Object, loader: GriffeLoader) -> str:

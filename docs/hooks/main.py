@@ -1,9 +1,10 @@
-"""MkDocs hooks: add the generated pages, and set the formulas."""
+"""MkDocs hooks: add the generated pages, and draw flowcharts and formulas."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import diagrams
 import formulas
 import pages
 from mkdocs.config.defaults import MkDocsConfig
@@ -15,6 +16,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, content in pages.all_pages():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Draw the flowcharts of a page."""
+    return diagrams.draw_all(markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -10,6 +10,7 @@ import pictures
 import toy
 from flwr.serverapp.strategy import Strategy
 
+import clients
 import flwr_robust
 from clients import attacks
 from flwr_robust import rules
@@ -30,15 +31,10 @@ OWN_RULES = """
 ## A rule of your own
 
 Derive from [`CoordinateRule`][flwr_robust.rules.CoordinateRule], [`LinearRule`][flwr_robust.rules.LinearRule],
-[`Rule`][flwr_robust.rules.Rule] or [`PreAggregation`][flwr_robust.rules.PreAggregation]; this is what they share.
+[`Rule`][flwr_robust.rules.Rule] or [`PreAggregation`][flwr_robust.rules.PreAggregation];
+[Architecture](../architecture.md#a-rule) does it step by step. This is what they share.
 
 ::: flwr_robust.rules.base.Stage
-
-::: flwr_robust.rules.base.Needs
-
-::: flwr_robust.rules.base.Trace
-
-::: flwr_robust.rules.base.GaveUpError
 """
 
 
@@ -59,6 +55,7 @@ def all_pages() -> Iterator[tuple[str, str]]:
     yield from attack_pages()
     yield "api/rules.md", others("flwr_robust.rules", rules.__all__, list(rules.REGISTRY.values())) + OWN_RULES
     yield "api/strategies.md", strategies_page()
+    yield "api/clients.md", clients_page()
 
 
 def rule_page(name: str, stage: Stage, caption: str) -> str:
@@ -156,11 +153,12 @@ def others(module: str, names: list[str], elsewhere: list[type]) -> str:
 def strategies_page() -> str:
     """Return the page of all strategies, with what they have in common first."""
     shared = "flwr_robust.RobustStrategy"
-    named = [name for name in flwr_robust.__all__ if _is_strategy(getattr(flwr_robust, name)) and name not in shared]
+    named = [name for name in flwr_robust.__all__ if _is_strategy(name) and name not in shared]
+    own = "\n".join(f"::: flwr_robust.{name}\n" for name in named)
     return f"""# flwr_robust.strategies
 
 Import these names from `flwr_robust`. Each takes the parameters of its rule, `num_malicious_nodes`, the keyword
-arguments of Flower's `FedAvg`, and the options below.
+arguments of Flower's `FedAvg`, and the options below. `FedMedian` is another name of `Median`.
 
 ::: {shared}
 
@@ -172,20 +170,40 @@ arguments of Flower's `FedAvg`, and the options below.
 
 ::: flwr_robust.strategies.options.RecordOptions
 
-::: flwr_robust
+::: flwr_robust.strategies.robust.PreAggregationStrategy
+    options:
+      members: false
+
+{own}"""
+
+
+def clients_page() -> str:
+    """Return the page of the package clients without its attacks."""
+    names = [name for name in clients.__all__ if not inspect.ismodule(getattr(clients, name))]
+    return f"""# clients
+
+The package has two names. `flwr_robust.clients` always works; `clients` is shorter, where your project has no package
+of that name. There is one module of each, whatever it is imported as.
+
+::: clients
 {HEADLESS}      show_docstring_description: false
-      show_docstring_examples: false
-      members: [{", ".join(named)}]
+      members: false
+
+{"".join(f"::: clients.{name}{chr(10) * 2}" for name in names)}
+::: clients.mods
 """
 
 
-def _is_strategy(thing: object) -> bool:
-    return isinstance(thing, type) and issubclass(thing, Strategy)
+def _is_strategy(name: str) -> bool:
+    """Whether flwr_robust holds a strategy of this name, and of no other."""
+    thing = getattr(flwr_robust, name)
+    return isinstance(thing, type) and issubclass(thing, Strategy) and thing.__name__ == name
 
 
 def heading(level: int, path: str, kind: type) -> str:
     """Return a heading that links lead to, by the component's public path and by that of its own module."""
-    own = f"{kind.__module__}.{kind.__name__}"
+    # The attacks' modules have two names; links go by the shorter one.
+    own = f"{kind.__module__}.{kind.__name__}".replace("flwr_robust.clients.", "clients.")
     return f"{'#' * level} {kind.__name__} {{ #{path} }}\n\n[](){{ #{own} }}"
 
 

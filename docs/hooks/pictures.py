@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clients.attacks import Attack
-from flwr_robust import engine
-from flwr_robust.rules import PreAggregation, Rule
-from flwr_robust.rules.base import Trace
+from flwr_robust.engine.choose import updates_for
+from flwr_robust.engine.measure import measure
+from flwr_robust.rules import PreAggregation, Rule, Trace
+from flwr_robust.rules.run import plan, run
 from simulations.plots import COLOURS
 
 HONEST, HOSTILE, RESULT = COLOURS[0], COLOURS[1], COLOURS[2]
@@ -90,7 +91,7 @@ def _has_data(handle: Any) -> bool:
 
 def draw_rule(rule: Rule) -> tuple[str, str]:
     """Return the picture of a rule's output, and a line that tells its numbers."""
-    outcome = engine.aggregate(rule, engine.as_updates(toy.CLOUD, toy.LAYERS))
+    outcome = run(rule, updates_for(toy.CLOUD, toy.LAYERS))
     shares = outcome.weights if outcome.weights is not None else outcome.used
     with matplotlib.rc_context(STYLE):
         picture = Picture()
@@ -105,9 +106,9 @@ def draw_rule(rule: Rule) -> tuple[str, str]:
 
 def draw_pre_aggregation(stage: PreAggregation) -> tuple[str, str]:
     """Return the picture of where a pre-aggregation takes each row, and a line that tells its numbers."""
-    updates, trace = engine.as_updates(toy.CLOUD), Trace()
-    geometry, _ = engine.look(updates, stage.needs)
-    mixing = engine.plan((stage,), geometry, updates.n, trace).mixing
+    updates, trace = updates_for(toy.CLOUD), Trace()
+    geometry = measure(updates, stage.needs).geometry
+    mixing = plan((stage,), geometry, updates.n, trace).mixing
     rows = mixing @ toy.CLOUD
     # A row moves; where fewer come out, those that a new row is made of move together.
     to, start = (np.arange(len(rows)),) * 2 if len(rows) == len(toy.CLOUD) else np.nonzero(mixing)

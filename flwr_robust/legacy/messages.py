@@ -1,4 +1,4 @@
-"""Flower's older types as the messages that they were on the wire, so that one reader judges both.
+"""Flower's older types as the messages that they were on the wire, so that one reader serves both interfaces.
 
 `Parameters` declare neither names nor dtypes nor shapes: arrays are named by their place, and what counts is the
 header of their bytes.
@@ -15,7 +15,8 @@ from flwr.common import EvaluateRes, FitRes, Parameters
 from flwr.server.client_proxy import ClientProxy
 from flwr.supercore import log
 
-from flwr_robust.replies import NUMPY_STYPE, Layout, Questions, metadata_by_hand, read_header
+from flwr_robust.messages.arrays import NUMPY_STYPE, Layout, read_header
+from flwr_robust.messages.replies import Asked, metadata_by_hand
 
 Result = tuple[ClientProxy, FitRes] | tuple[ClientProxy, EvaluateRes]
 Failure = Result | BaseException
@@ -40,7 +41,7 @@ def to_record(parameters: Parameters, layout: Layout | None = None) -> ArrayReco
     parameters : Parameters
         A model.
     layout : Layout, optional
-        What was sent: nothing else is declared, so that the headers alone tell what is in the bytes. By default
+        What was sent: nothing else is declared, so that only the headers say what is in the bytes. By default
         the headers' own dtypes and shapes are declared (none, where bytes are no .npy file).
     """
     entries = () if layout is None else layout.entries
@@ -61,19 +62,19 @@ def to_parameters(record: ArrayRecord) -> Parameters:
     return Parameters([array.data for array in record.values()], NUMPY_STYPE)
 
 
-def questions(kind: str, clients: Iterable[ClientProxy]) -> list[Message]:
-    """Return a message to each client."""
+def instructions(kind: str, clients: Iterable[ClientProxy]) -> list[Message]:
+    """Return an instruction to each client."""
     return [
         Message(metadata=metadata_by_hand(kind, destination=node_number(client)), content=RecordDict())  # type: ignore[call-overload]
         for client in clients
     ]
 
 
-def answers(
+def replies_of(
     kind: str,
     results: Sequence[Result],
     failures: Sequence[Failure],
-    asked: Questions | None,
+    asked: Asked | None,
     layout: Layout | None = None,
 ) -> list[Message]:
     """Return results and failures as the replies that they were.
@@ -83,23 +84,22 @@ def answers(
     kind : str
         ``"train"`` or ``"evaluate"``.
     results : sequence of (client, result)
-        What arrived.
+        Of the clients that replied.
     failures : sequence of (client, result) or exception
-        Exceptions do not say whose they are: if there are as many as nodes without an answer, they are theirs.
+        Exceptions do not say whose they are: if there are as many as nodes without a reply, they are theirs.
     asked : dict of int to Metadata, or None
         Nodes that were asked, if that is known.
     layout : Layout, optional
         Layout of the model that was sent.
     """
-    made = [_answer(kind, client, result, layout) for client, result in results]
-    told = [failure for failure in failures if isinstance(failure, tuple)]
+    made = [_reply(kind, client, result, layout) for client, result in results]
     made += [
         _error(kind, node_number(client), f"{result.status.code.name}: {result.status.message}")
-        for client, result in told
+        for client, result in (failure for failure in failures if isinstance(failure, tuple))
     ]
     anonymous = [failure for failure in failures if isinstance(failure, BaseException)]
-    answered = {message.metadata.src_node_id for message in made}
-    silent = [node for node in asked or () if node not in answered]
+    replied = {message.metadata.src_node_id for message in made}
+    silent = [node for node in asked or () if node not in replied]
     reason = "; or ".join(sorted({f"{type(error).__name__}: {error}" for error in anonymous}))
     if len(anonymous) == len(silent):
         return made + [_error(kind, node, reason) for node in silent]
@@ -108,7 +108,7 @@ def answers(
     return made
 
 
-def _answer(kind: str, client: ClientProxy, result: FitRes | EvaluateRes, layout: Layout | None) -> Message:
+def _reply(kind: str, client: ClientProxy, result: FitRes | EvaluateRes, layout: Layout | None) -> Message:
     node, content = node_number(client), RecordDict()
     if isinstance(result, FitRes):
         try:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from logging import WARNING
 from typing import Any, TypedDict, Unpack, cast
 
+from flwr.app import MetricRecord, RecordDict
 from flwr.common import (
     EvaluateIns,
     EvaluateRes,
     FitIns,
     FitRes,
+    Metrics,
     MetricsAggregationFn,
     NDArrays,
     Parameters,
@@ -21,11 +23,11 @@ from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import FedAvg
 from flwr.supercore import log
 
-from flwr_robust.legacy.messages import Failure, answers, node_number, questions, to_parameters, to_record
-from flwr_robust.legacy.metrics import aggregate_metrics, medians
+from flwr_robust.legacy.messages import Failure, instructions, node_number, replies_of, to_parameters, to_record
+from flwr_robust.messages.replies import Sent, median_metrics, read_evaluations
 from flwr_robust.rules import Median, Rule
-from flwr_robust.strategies.aggregation import RobustAggregation
 from flwr_robust.strategies.options import OwnOptions, own_options
+from flwr_robust.strategies.robust import RobustAggregation, attempt
 
 ConfigFunction = Callable[[int], dict[str, Scalar]]
 EvaluateFunction = Callable[[int, NDArrays, dict[str, Scalar]], tuple[float, dict[str, Scalar]] | None]
@@ -59,10 +61,10 @@ class RobustFedAvg(RobustAggregation, FedAvg):
     It aggregates, quarantines and reports as `flwr_robust.RobustStrategy` does: the new model is
     ``global + server_learning_rate * rule(replies - global)``. ``num_examples`` comes from the nodes and is not
     used; losses and metrics are the unweighted median over usable replies unless functions are given, which get
-    what nodes said. A round with too few usable replies returns no Parameters, so that Flower keeps the model.
+    the nodes' own numbers. A round with too few usable replies returns no Parameters, so that Flower keeps the model.
     Rules that name a layer call it by its place in the list of arrays: ``rules.LFighter(output_layer="4")``.
-    In ``ServerApp(server_fn=...)`` no answer of a client ends a run; Flower's `DefaultWorkflow` itself fails on
-    answers that are no FitRes at all, before a strategy sees them.
+    In ``ServerApp(server_fn=...)`` no reply of a client ends a run; Flower's `DefaultWorkflow` itself fails on
+    replies that are no FitRes at all, before a strategy sees them.
 
     Parameters
     ----------
@@ -75,7 +77,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         Keyword arguments of Flower's `FedAvg` (`inplace` changes nothing), and `server_learning_rate`,
         `server_momentum`, `threads`, `device`, `report_path`, `suspicion` and `exclude_after` (see
         `flwr_robust.strategies.options.OwnOptions`). Without `initial_parameters` Flower asks one random node for
-        the model that all start from.
+        the initial model.
 
     Attributes
     ----------
@@ -119,7 +121,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         self._log_aggregation(self.min_fit_clients)
         self._model_is_ours = parameters is not None
         if parameters is None:
-            log(WARNING, "No initial_parameters: one node, which may lie, chooses the model that all start from")
+            log(WARNING, "No initial_parameters: one node, which may be malicious, chooses the initial model")
         return parameters
 
     def evaluate(self, server_round: int, parameters: Parameters) -> tuple[float, dict[str, Scalar]] | None:
@@ -144,16 +146,14 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         """
         sampled = super().configure_fit(server_round, parameters, client_manager)
         pairs = self._without_excluded(sampled, client_manager)
-        messages = questions("train", [client for client, _ in pairs])
+        messages = instructions("train", [client for client, _ in pairs])
         try:
-            self.gate.sent("train", messages, to_record(parameters) if parameters.tensors else None)
+            self._note_sent(messages, to_record(parameters) if parameters.tensors else None)
         except ValueError as error:
             if self._model_is_ours:
                 raise
             log(WARNING, "A node chose the initial model, and %s The model of most replies counts instead.", error)
-            self.gate.sent("train", messages, None)
-        if self.gate.layout is not None:
-            self.rule.check_layers(self.gate.layout.layers)
+            self._note_sent(messages, None)
         return pairs
 
     def configure_evaluate(
@@ -161,7 +161,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
     ) -> list[tuple[ClientProxy, EvaluateIns]]:
         """Configure the next round of evaluation, and remember who is asked."""
         pairs = super().configure_evaluate(server_round, parameters, client_manager)
-        self.gate.sent("evaluate", questions("evaluate", [client for client, _ in pairs]), None)
+        self.sent_evaluate = Sent.of(instructions("evaluate", [client for client, _ in pairs]))
         return pairs
 
     def aggregate_fit(
@@ -177,11 +177,11 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         The new model, or None where too few results are usable; and the metrics, with ``robust/...`` numbers
         among them.
         """
-        replies = answers("train", results, failures, self.gate.asked("train"), self.gate.layout)
+        replies = replies_of("train", results, failures, self.sent.asked, self.sent.layout)
         arrays, accepted = self._aggregate_round(server_round, replies, self._refused(failures))
         first = _first_of_each(results)
-        told = [(first[reply.node_id].num_examples, first[reply.node_id].metrics) for reply in accepted]
-        metrics = aggregate_metrics(self.fit_metrics_aggregation_fn, told) | self.reports[-1].metrics()
+        reported = [(first[reply.node_id].num_examples, first[reply.node_id].metrics) for reply in accepted]
+        metrics = _aggregate_metrics(self.fit_metrics_aggregation_fn, reported) | self.reports[-1].metrics()
         if arrays is None:
             return None, metrics
         self._model_is_ours = True
@@ -194,17 +194,18 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         failures: list[tuple[ClientProxy, EvaluateRes] | BaseException],
     ) -> tuple[float | None, dict[str, Scalar]]:
         """Aggregate losses and metrics of the usable results; (None, {}) where there are none."""
-        admitted = self.gate.open_evaluate(answers("evaluate", results, failures, self.gate.asked("evaluate")))
+        replies = replies_of("evaluate", results, failures, self.sent_evaluate.asked)
+        admitted = read_evaluations(replies, self.sent_evaluate)
         refused = self._refused(failures)
         if refused is not None:
             log(WARNING, "The evaluation of round %s is left out: %s", server_round, refused)
         if refused is not None or not admitted:
             return None, {}
         first = _first_of_each(results)
-        told = [first[node] for node, _ in admitted]
-        loss = medians([{"loss": result.loss} for result in told]).get("loss")
-        metrics = aggregate_metrics(
-            self.evaluate_metrics_aggregation_fn, [(result.num_examples, result.metrics) for result in told]
+        results_by_node = [first[node] for node, _ in admitted]
+        loss = _medians([{"loss": result.loss} for result in results_by_node]).get("loss")
+        metrics = _aggregate_metrics(
+            self.evaluate_metrics_aggregation_fn, [(result.num_examples, result.metrics) for result in results_by_node]
         )
         return cast(float | None, loss), metrics
 
@@ -215,8 +216,8 @@ class RobustFedAvg(RobustAggregation, FedAvg):
             return {node_number(client): client for client in list(client_manager.all().values())}
 
         asked = {node_number(client): (client, ins) for client, ins in pairs}
-        places = self.gate.substitute(list(asked), connected, self.num_malicious_nodes, self.rule.check)
-        if not self.gate.excluded:
+        places = self.exclusion.of_nodes(list(asked), connected)
+        if not self.exclusion.excluded:
             return pairs
         clients = connected() | {node: client for node, (client, _) in asked.items()}
         return [(clients[node], asked[sampled][1]) for sampled, node in places]
@@ -230,3 +231,22 @@ class RobustFedAvg(RobustAggregation, FedAvg):
 def _first_of_each(results: Sequence[tuple[ClientProxy, Any]]) -> dict[int, Any]:
     """First result of each node, the only one that counts."""
     return {node_number(client): result for client, result in reversed(results)}
+
+
+def _aggregate_metrics(function: MetricsAggregationFn | None, reported: list[tuple[int, Metrics]]) -> Metrics:
+    """Aggregate (num_examples, metrics) of nodes by a user's function, or by medians without one."""
+    if not reported:
+        return {}
+    if function is None:
+        return _medians([metrics for _, metrics in reported])
+    return dict(attempt(function, reported) or {})
+
+
+def _medians(reported: Sequence[Mapping[str, Any]]) -> Metrics:
+    """Unweighted median of each number that most nodes report."""
+    numbers: list[dict[str, Any]] = [
+        {k: v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        for metrics in reported
+    ]
+    contents = [RecordDict({"metrics": MetricRecord(mine)}) for mine in numbers]
+    return cast(Metrics, dict(median_metrics(contents, weighted_by_key="")))

@@ -1,1 +1,1 @@
-"""What happened to each node, read back from the file that a strategy's `report_path` names."""
+"""What happened to each node, and how often it was left out."""

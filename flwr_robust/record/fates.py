@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.report import NodeReport, RoundReport, read_reports
+from flwr_robust.record.report import NodeReport, RoundReport, read_reports
 
 
 class Fate(IntEnum):

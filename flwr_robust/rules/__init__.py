@@ -9,61 +9,48 @@ Examples
 array([1., 1.])
 """
 
-from flwr_robust.passes import NonFiniteRowsError
-from flwr_robust.rules.base import CoordinateRule, LinearRule, PreAggregation, Rule
-from flwr_robust.rules.bulyan import Bulyan
-from flwr_robust.rules.centered_clipping import CenteredClipping
-from flwr_robust.rules.chains import Chain, chain
-from flwr_robust.rules.clipping import ARC, StaticClipping
-from flwr_robust.rules.coordinatewise import Median, TrimmedMean
-from flwr_robust.rules.dnc import DnC
-from flwr_robust.rules.faba import FABA
-from flwr_robust.rules.geometric_median import GeometricMedian
-from flwr_robust.rules.krum import Krum, MultiKrum
-from flwr_robust.rules.lasa import LASA
-from flwr_robust.rules.lfighter import LFighter
-from flwr_robust.rules.mda import MDA
-from flwr_robust.rules.meamed import MeaMed
-from flwr_robust.rules.mean import Mean
-from flwr_robust.rules.mixing import NNM, Bucketing
-from flwr_robust.rules.mixtailor import MixTailor
-from flwr_robust.rules.registry import REGISTRY, from_spec, parse_args
-from flwr_robust.rules.signguard import SignGuard
-from flwr_robust.rules.sparsefed import SparseFed
-from flwr_robust.rules.theory import empirical_kappa, kappa
+from types import ModuleType as _ModuleType
 
-__all__ = [
-    "ARC",
-    "FABA",
-    "LASA",
-    "MDA",
-    "NNM",
-    "REGISTRY",
-    "Bucketing",
-    "Bulyan",
-    "CenteredClipping",
-    "Chain",
-    "CoordinateRule",
-    "DnC",
-    "GeometricMedian",
-    "Krum",
-    "LFighter",
-    "LinearRule",
-    "MeaMed",
-    "Mean",
-    "Median",
-    "MixTailor",
-    "MultiKrum",
-    "NonFiniteRowsError",
-    "PreAggregation",
-    "Rule",
-    "SignGuard",
-    "SparseFed",
-    "StaticClipping",
-    "TrimmedMean",
-    "chain",
-    "empirical_kappa",
-    "from_spec",
-    "kappa",
-    "parse_args",
-]
+from flwr_robust.engine.geometry import Geometry as Geometry
+from flwr_robust.engine.geometry import Needs as Needs
+from flwr_robust.engine.passes import NonFiniteRowsError as NonFiniteRowsError
+from flwr_robust.engine.rows import Rows as Rows
+from flwr_robust.rules.arc import ARC as ARC
+from flwr_robust.rules.base import Chain as Chain
+from flwr_robust.rules.base import CoordinateRule as CoordinateRule
+from flwr_robust.rules.base import LinearRule as LinearRule
+from flwr_robust.rules.base import PreAggregation as PreAggregation
+from flwr_robust.rules.base import Rule as Rule
+from flwr_robust.rules.base import chain as chain
+from flwr_robust.rules.bucketing import Bucketing as Bucketing
+from flwr_robust.rules.bulyan import Bulyan as Bulyan
+from flwr_robust.rules.centered_clipping import CenteredClipping as CenteredClipping
+from flwr_robust.rules.dnc import DnC as DnC
+from flwr_robust.rules.faba import FABA as FABA
+from flwr_robust.rules.geometric_median import GeometricMedian as GeometricMedian
+from flwr_robust.rules.krum import Krum as Krum
+from flwr_robust.rules.lasa import LASA as LASA
+from flwr_robust.rules.lfighter import LFighter as LFighter
+from flwr_robust.rules.mda import MDA as MDA
+from flwr_robust.rules.meamed import MeaMed as MeaMed
+from flwr_robust.rules.mean import Mean as Mean
+from flwr_robust.rules.median import Median as Median
+from flwr_robust.rules.mixtailor import MixTailor as MixTailor
+from flwr_robust.rules.multi_krum import MultiKrum as MultiKrum
+from flwr_robust.rules.nnm import NNM as NNM
+from flwr_robust.rules.registry import REGISTRY as REGISTRY
+from flwr_robust.rules.registry import collect as _collect
+from flwr_robust.rules.registry import from_spec as from_spec
+from flwr_robust.rules.registry import parse_args as parse_args
+from flwr_robust.rules.run import GaveUpError as GaveUpError
+from flwr_robust.rules.run import Trace as Trace
+from flwr_robust.rules.signguard import SignGuard as SignGuard
+from flwr_robust.rules.sparsefed import SparseFed as SparseFed
+from flwr_robust.rules.static_clipping import StaticClipping as StaticClipping
+from flwr_robust.rules.theory import empirical_kappa as empirical_kappa
+from flwr_robust.rules.theory import kappa as kappa
+from flwr_robust.rules.trimmed_mean import TrimmedMean as TrimmedMean
+
+_collect(globals())
+
+__all__ = [name for name, of in globals().items() if name[0] != "_" and not isinstance(of, _ModuleType)]

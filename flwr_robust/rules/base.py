@@ -1,58 +1,41 @@
-"""What rules and pre-aggregations have in common, and how a chain of them runs.
+"""What rules and pre-aggregations have in common, and chains of them.
 
-A *pre-aggregation* maps n rows to n' rows, a *rule* maps them to one. Both only plan: they look at a
-`Geometry` (distances and norms) and answer with weights. `flwr_robust.engine` reads the data.
+A *pre-aggregation* maps n rows to n' rows, a *rule* maps them to one. Both mostly plan: they look at a `Geometry`
+(distances and norms) and answer with weights. `flwr_robust.rules.run` has the data read.
 """
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Sequence
+from functools import cached_property
+from inspect import Parameter, signature
+from math import floor
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from flwr_robust.devices import Block
-from flwr_robust.geometry import Geometry
-from flwr_robust.rows import Rows
-from flwr_robust.rules.checks import check_f, resolve_f
-from flwr_robust.updates import FloatArray, Layer, Layers
-
-Weights = NDArray[np.float64]
-State = dict[str, NDArray[Any]]
-
-
-class Needs(IntEnum):
-    """What a stage must know of its rows before it can plan."""
-
-    NOTHING = 0
-    NORMS = 1
-    DISTANCES = 2
+from flwr_robust.engine.choose import like, updates_for
+from flwr_robust.engine.device import Block, FloatArray
+from flwr_robust.engine.geometry import Geometry, Needs, Weights
+from flwr_robust.engine.lp import distances_of
+from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.updates import Layer, Layers
+from flwr_robust.rules.checks import check_f
+from flwr_robust.rules.run import State, TooFewRowsError, Trace, mix, plan, require_rows, run
 
 
-@dataclass
-class Trace:
-    """What a chain did to the rows in one call, for reports.
+def resolve_f(f: int | float, n: int) -> int:
+    """Return f as a number of rows out of n."""
+    # 0.29 * 100 is 28.999999999999996: a fraction that names a whole number of rows means it.
+    return f if isinstance(f, int) else floor(f * n + 1e-9)
 
-    Attributes
-    ----------
-    clip_factors : (n,) float64 array or None
-        Factor of each row by clipping; None where nothing clips.
-    threshold : float or None
-        Norm that rows were clipped to.
-    drawn : list of str
-        What random stages drew.
-    rule_drawn : int or None
-        Place in its pool of the rule that was drawn.
-    """
 
-    clip_factors: NDArray[np.float64] | None = None
-    threshold: float | None = None
-    drawn: list[str] = field(default_factory=list)
-    rule_drawn: int | None = None
+def _differ(value: Any, default: Any) -> bool:
+    # Whether arrays differ is an array.
+    found = value != default
+    return found if isinstance(found, bool) else not np.array_equal(value, default)
 
 
 class Stage(ABC):
@@ -66,11 +49,13 @@ class Stage(ABC):
     Attributes
     ----------
     name : str
-        Under which the command line and the run configuration know the stage.
+        Under which the command line and the run configuration know the stage; by default its class's, in kebab-case.
     needs : Needs
         What must be known of the rows before the stage can plan.
     takes_f, mixes : bool
         Whether the stage takes an f, and whether its rows are no longer those of single nodes.
+    remembers : tuple of str
+        Names of what the stage keeps between calls: `memory` holds it, `reset`, `state` and `load_state` follow.
     requirement, source, breakdown, cost : str
         For documentation: what the number of rows must be, the paper, the share of malicious rows that is
         tolerated, and how often the data are read.
@@ -80,10 +65,16 @@ class Stage(ABC):
     needs: ClassVar[Needs] = Needs.NOTHING
     takes_f: ClassVar[bool] = True
     mixes: ClassVar[bool] = False
+    remembers: ClassVar[tuple[str, ...]] = ()
     requirement: ClassVar[str] = "n > 2f"
     source: ClassVar[str] = ""
     breakdown: ClassVar[str] = ""
     cost: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
 
     def __init__(self, f: int | float = 0) -> None:
         self.f = check_f(f, type(self).__name__)
@@ -101,25 +92,73 @@ class Stage(ABC):
         """Return f as a number of rows out of n."""
         return resolve_f(self.f, n)
 
-    def check_rows(self, rows: int, f: int, n: int) -> None:
-        """Raise ValueError where the stage cannot work on this number of rows, out of n that come into the chain."""
+    def rows_after(self, rows: int, f: int) -> int:
+        """Return the number of rows that come out of this many."""
+        return rows
+
+    def require_rows_for(self, rows: int, f: int, n: int) -> None:
+        """Raise TooFewRowsError where these rows, of n that come into the chain, are too few for the stage."""
         least = self.least_rows(f)
         if rows < least:
-            raise ValueError(
+            raise TooFewRowsError(
                 f"{self!r} was given n = {rows} rows with f = {f}, but it needs {self.requirement}, so at least "
                 f"{least} rows: take a smaller f or wait for more rows."
             )
 
     def options(self) -> dict[str, Any]:
-        """Return the constructor's arguments, for ``repr``."""
-        return {"f": self.f} if self.takes_f else {}
+        """Return the constructor's arguments that differ from its defaults, and f, for ``repr``."""
+        plain = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        parameters = {n: p for n, p in signature(type(self)).parameters.items() if p.kind in plain}
+        values = {name: getattr(self, name, parameter.default) for name, parameter in parameters.items()}
+        return {
+            name: value
+            for name, value in values.items()
+            if (self.uses_f if name == "f" else _differ(value, parameters[name].default))
+        }
 
-    def reset(self) -> None:  # noqa: B027 - most stages keep nothing and have nothing to forget
+    def __repr__(self) -> str:
+        """Return the call that makes this stage."""
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.options().items())
+        return f"{type(self).__name__}({arguments})"
+
+    @property
+    def parts(self) -> Sequence[Stage]:
+        """The stages that this one is made of, whose memory is part of its own."""
+        return ()
+
+    def initial_memory(self) -> State:
+        """Return what the stage remembers before its first call."""
+        return {}
+
+    @cached_property
+    def memory(self) -> State:
+        """What is kept between calls, by name."""
+        return self.initial_memory()
+
+    def remember(self, values: State) -> None:
+        """Store copies, in the place of what was there as far as sizes agree: no more memory is taken than that."""
+        for name, value in values.items():
+            kept = self.memory.get(name)
+            if kept is None or kept.shape != value.shape or kept.dtype != value.dtype:
+                self.memory[name] = value.copy()
+            elif kept is not value:
+                kept[...] = value
+
+    def reset(self) -> None:
         """Forget what was kept from earlier calls."""
+        self.memory = self.initial_memory()
+        for part in self.parts:
+            part.reset()
 
     def state(self) -> State:
-        """Return what is kept between calls, as arrays by name, which never change."""
-        return {}
+        """Return what is kept between calls, as arrays by name, which never change.
+
+        The names of a part's begin with its place.
+        """
+        kept = {name: value.copy() for name, value in self.memory.items()}
+        for place, part in enumerate(self.parts):
+            kept |= {f"{place}.{name}": value for name, value in part.state().items()}
+        return kept
 
     def load_state(self, state: State) -> None:
         """Take over what `state` returned.
@@ -129,50 +168,38 @@ class Stage(ABC):
         ValueError
             If it is another stage's state.
         """
-        if state:
-            raise ValueError(
-                f"{self!r} keeps no state, but was given {sorted(state)}; load the state of the same chain."
-            )
+        for stage, own in self._parted(state):
+            stage.memory = {name: value.copy() for name, value in own.items()}
 
-    def undo(self) -> Callable[[], None]:
-        """Return a function that takes back what calls that raise have changed since.
-
-        A stage that remembers models, and changes them after all that may raise, spares their copies here.
-        """
-        state = self.state()
-        return lambda: self.load_state(state)
-
-    def __repr__(self) -> str:
-        """Return the call that makes this stage."""
-        arguments = ", ".join(f"{key}={value!r}" for key, value in self.options().items())
-        return f"{type(self).__name__}({arguments})"
-
-
-def undo_all(stages: Iterable[Stage]) -> Callable[[], None]:
-    """Return a function that takes back what failed calls have changed in these stages; see `Stage.undo`."""
-    undos = [stage.undo() for stage in stages]
-
-    def undo() -> None:
-        for function in undos:
-            function()
-
-    return undo
-
-
-class GaveUpError(ValueError):
-    """A rule gave up on these rows: a matter of what nodes sent, so strategies skip the round."""
+    def _parted(self, state: State) -> list[tuple[Stage, State]]:
+        """Return what belongs to each stage of a state; raise ValueError where it is another stage's."""
+        own = {name: value for name, value in state.items() if "." not in name}
+        places = {name.partition(".")[0] for name in state if "." in name}
+        strange = places - {str(place) for place in range(len(self.parts))}
+        if strange or own.keys() not in (self.initial_memory().keys(), set(self.remembers)):
+            raise ValueError(f"{self!r} was given the state {sorted(state)}; load the state of the same chain.")
+        found = [(self, own)]
+        for place, part in enumerate(self.parts):
+            head = f"{place}."
+            found += part._parted({name.removeprefix(head): v for name, v in state.items() if name.startswith(head)})
+        return found
 
 
 class PreAggregation(Stage):
     """A linear map of the rows: ``(n, d) -> (n', d)``."""
 
+    @property
+    def stages(self) -> tuple[PreAggregation, ...]:
+        """The maps that are applied one after the other: this one."""
+        return (self,)
+
     @abstractmethod
     def transform(self, rows: Geometry, f: int, trace: Trace) -> Geometry:
         """Return the rows after this stage."""
 
-    def rows_after(self, rows: int, f: int) -> int:
-        """Return the number of rows that come out of this many."""
-        return rows
+    def kappa_after(self, kappa: float, n: int, f: int) -> float | None:
+        """Return the coefficient that a paper proves for this stage before a rule that has the given one, if any."""
+        return None
 
     def __call__(self, X: Any, layers: Layers | None = None) -> Any:
         """Apply the map.
@@ -193,13 +220,21 @@ class PreAggregation(Stage):
         ValueError
             If X has too few rows for f, is not 2-D, or holds NaN or infinity.
         """
-        from flwr_robust.engine import transform_matrix
-
-        return transform_matrix((self,), X)
+        found = mix(self.stages, updates_for(X))
+        found.trace.store()
+        return like(found.rows, X)
 
 
 class Rule(Stage):
-    """An aggregation rule: ``(n, d) -> (d,)``."""
+    """An aggregation rule: ``(n, d) -> (d,)``.
+
+    Attributes
+    ----------
+    measured : tuple of str
+        Names of remembered vectors (d,) whose distances to the rows the rule needs.
+    """
+
+    measured: ClassVar[tuple[str, ...]] = ()
 
     @property
     def stages(self) -> tuple[PreAggregation, ...]:
@@ -211,53 +246,54 @@ class Rule(Stage):
         """The rule at the end of the chain."""
         return self
 
-    def check(self, n: int) -> None:
-        """Raise ValueError, naming n, f and the requirement, where n rows are too few for the chain."""
-        check_chain((*self.stages, self.last), n)
+    def require_rows(self, n: int) -> None:
+        """Raise TooFewRowsError, a ValueError, where n rows are too few: it names n, f and the requirement."""
+        require_rows((*self.stages, self.last), n)
 
     @property
     def min_rows(self) -> int:
         """Smallest n that the chain accepts."""
         n = 1
-        while not self._accepts(n):
+        while not self.accepts(n):
             n += 1
         return n
 
-    def prepare(self, n: int, trace: Trace, rows: int | None = None) -> Rule:
-        """Return the rule that runs next: this one, unless it is a choice among rules.
+    def accepts(self, n: int) -> bool:
+        """Whether n rows are enough for the chain."""
+        try:
+            self.require_rows(n)
+        except TooFewRowsError:
+            return False
+        return True
+
+    def choose(self, rows: int, n: int, trace: Trace) -> Rule:
+        """Return the rule that runs: this one, unless it is a choice among rules.
 
         Parameters
         ----------
+        rows : int
+            Rows that reach this rule.
         n : int
             Rows that come into the chain, of which a fraction f is taken.
         trace : Trace
-            Learns what was drawn.
-        rows : int, optional
-            Rows that reach this rule, where stages before it leave fewer.
+            Has the generator, and gets to know what was drawn.
         """
         return self
 
-    def anchors(self, d: int) -> Sequence[FloatArray]:
-        """Return vectors (d,) that the rule remembers and measures the rows against."""
-        return ()
-
-    def check_layers(self, layers: Sequence[Layer]) -> None:
+    def require_layers(self, layers: Sequence[Layer]) -> None:
         """Raise ValueError where the rule cannot work on a model of these layers; most take any.
 
         Strategies call it when a model is sent: this is a matter of configuration, not of what nodes send.
         """
         return
 
+    def kappa(self, n: int, f: int) -> float | None:
+        """Return the (f, kappa)-robustness coefficient that a paper proves for the rule alone, if any."""
+        return None
+
     @abstractmethod
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
         """Return the (d,) aggregate of the rows."""
-
-    def _accepts(self, n: int) -> bool:
-        try:
-            self.check(n)
-        except ValueError:
-            return False
-        return True
 
     def __call__(self, X: Any, layers: Layers | None = None) -> Any:
         """Aggregate the rows of X.
@@ -278,9 +314,9 @@ class Rule(Stage):
         ValueError
             If X has too few rows for f, is not 2-D, or holds NaN or infinity.
         """
-        from flwr_robust.engine import aggregate_matrix
-
-        return aggregate_matrix(self, X, layers)
+        found = run(self, updates_for(X, layers))
+        found.trace.store()
+        return like(found.vector, X)
 
 
 class LinearRule(Rule):
@@ -288,13 +324,13 @@ class LinearRule(Rule):
 
     Attributes
     ----------
-    norm_order : float
-        The p of the distances that `weights` finds in its rows; any but 2 takes one more pass.
+    p : float
+        The order of the norm of the distances that `weights` finds in its rows; any but 2 takes one more pass.
     planned : bool
-        Whether `weights` alone makes the output, so that it can be told without the data.
+        Whether `weights` alone makes the output, so that it is known without the data.
     """
 
-    norm_order: float = 2
+    p: float = 2
     planned: bool = True
 
     @abstractmethod
@@ -302,10 +338,9 @@ class LinearRule(Rule):
         """Return the (m,) weights of the rows."""
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         geometry = rows.geometry
-        if self.norm_order != 2:
-            geometry = geometry.with_distances(rows.lp_distances(self.norm_order))
+        if self.p != 2:
+            geometry = geometry.with_distances(distances_of(rows, self.p))
         return rows.combine(self.weights(geometry, f))
 
 
@@ -325,21 +360,102 @@ class CoordinateRule(Rule):
         """Aggregate each column of ``block`` (m, columns), which may be overwritten, into ``out`` (columns,)."""
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         return rows.reduce(lambda block, out: self.reduce(block, f, out), tensors=self.takes_tensors)
 
 
-def check_chain(stages: tuple[Stage, ...], n: int, rows: int | None = None) -> None:
-    """Raise ValueError for the first stage that n incoming rows are too few for.
+# ---------------------------------------------------------------- chains
 
-    A fraction f is taken of the n rows that come in, also behind a stage that leaves fewer: `rows`, where
-    these stages are themselves behind others.
+
+class Chain(Rule):
+    """Pre-aggregations, applied in order, then a rule. Made by `chain`."""
+
+    takes_f = False
+
+    def __init__(self, stages: tuple[PreAggregation, ...], rule: Rule) -> None:
+        self._stages = (*stages, *rule.stages)
+        self._last = rule.last
+        self.f = self._last.f
+
+    @property
+    def parts(self) -> Sequence[Stage]:
+        return (*self._stages, self._last)
+
+    @property
+    def stages(self) -> tuple[PreAggregation, ...]:
+        return self._stages
+
+    @property
+    def last(self) -> Rule:
+        return self._last
+
+    def require_layers(self, layers: Sequence[Layer]) -> None:
+        self._last.require_layers(layers)
+
+    def aggregate(self, rows: Rows, f: int) -> FloatArray:
+        """Return what the last rule makes of rows that come from behind the pre-aggregations."""
+        return self._last.aggregate(rows, f)
+
+    def __repr__(self) -> str:
+        """Return the call that makes this chain."""
+        return f"chain({', '.join(map(repr, self.parts))})"
+
+
+class PreChain(PreAggregation):
+    """Pre-aggregations alone, applied in order. Made by `chain`."""
+
+    takes_f = False
+
+    def __init__(self, stages: tuple[PreAggregation, ...]) -> None:
+        self.f, self._stages = 0, stages
+
+    @property
+    def parts(self) -> Sequence[Stage]:
+        return self._stages
+
+    @property
+    def stages(self) -> tuple[PreAggregation, ...]:
+        return self._stages
+
+    def transform(self, rows: Geometry, f: int, trace: Trace) -> Geometry:
+        """Apply the parts one after the other; a fraction f is taken of the rows that come in."""
+        return plan(self._stages, rows, rows.count, trace)
+
+    def __repr__(self) -> str:
+        """Return the call that makes this chain."""
+        return f"chain({', '.join(map(repr, self._stages))})"
+
+
+def chain(*stages: Stage) -> Any:
+    """Compose pre-aggregations and, at the end, a rule: ``chain(ARC(f=2), NNM(f=2), Krum(f=2))``.
+
+    Parameters
+    ----------
+    *stages : PreAggregation or Rule
+        Applied from left to right. Chains may stand among them.
+
+    Returns
+    -------
+    Rule, or PreAggregation where no rule ends the chain.
+
+    Raises
+    ------
+    ValueError
+        If nothing is given, or a rule stands before the end.
     """
-    if n < 1:
-        raise ValueError("there are no rows to aggregate: n = 0, and at least 1 is needed.")
-    rows = n if rows is None else rows
+    flat: list[Stage] = []
     for stage in stages:
-        f = stage.resolve_f(n)
-        stage.check_rows(rows, f, n)
-        if isinstance(stage, PreAggregation):
-            rows = stage.rows_after(rows, f)
+        if not isinstance(stage, Stage):
+            raise ValueError(f"chain() was given {stage!r}; give rules and pre-aggregations of flwr_robust.rules.")
+        flat += stage.parts if isinstance(stage, PreChain) else [stage]
+    before, end = flat[:-1], flat[-1] if flat else None
+    misplaced = [stage for stage in before if not isinstance(stage, PreAggregation)]
+    if end is None or misplaced:
+        raise ValueError(
+            f"chain({', '.join(map(repr, stages))}) must be pre-aggregations (NNM, ARC, Bucketing, StaticClipping) "
+            "and then at most one rule, which comes last."
+        )
+    pre = tuple(stage for stage in before if isinstance(stage, PreAggregation))
+    if isinstance(end, PreAggregation):
+        return PreChain((*pre, end))
+    assert isinstance(end, Rule)
+    return Chain(pre, end) if pre else end

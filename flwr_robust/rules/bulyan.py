@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import numpy as np
 
-from flwr_robust.geometry import Geometry, Matrix
-from flwr_robust.passes import BlockReader
-from flwr_robust.rows import Rows
-from flwr_robust.rules.base import Needs, Rule, Weights
-from flwr_robust.rules.checks import check_norm_order
-from flwr_robust.rules.coordinatewise import Median
+from flwr_robust.engine.device import FloatArray, mean_around_median
+from flwr_robust.engine.geometry import Geometry, Matrix, Needs, Weights, lowest
+from flwr_robust.engine.lp import distances_of, distances_to
+from flwr_robust.engine.rows import Rows
+from flwr_robust.rules.base import Rule
+from flwr_robust.rules.checks import norm_order
 from flwr_robust.rules.geometric_median import median_weights
-from flwr_robust.rules.krum import krum_scores
-from flwr_robust.rules.meamed import mean_around_median
-from flwr_robust.rules.ties import lowest
-from flwr_robust.updates import FloatArray, Updates
+from flwr_robust.rules.median import Median
+from flwr_robust.rules.multi_krum import krum_scores
 
-SELECTIONS = ("krum", "mean", "median", "geometric-median")
-Candidate = Callable[[FloatArray, Weights], None]
+SELECTIONS = ("krum", "mean", "median", "geometric-median", "multi-krum")
 
 
 class Bulyan(Rule):
@@ -33,7 +26,8 @@ class Bulyan(Rule):
 
     Selection: on the k rows that remain, Krum with max(1, k - f - 1) neighbours, or the row nearest to
     their mean, coordinate-wise median or geometric median; the row is moved to the chosen ones.
-    Needs n >= 4f + 3.
+    ``"multi-krum"``, which is what Flower does, chooses theta rows at once: those with the least Krum scores,
+    with max(1, n - f - 2) neighbours. Needs n >= 4f + 3.
 
     Source: MixTailor, section 5 (El Mhamdi et al., 2018).
 
@@ -42,10 +36,10 @@ class Bulyan(Rule):
     f : int or float
         Rows that may be malicious, or their fraction in [0, 0.5).
     selection : str
-        ``"krum"``, ``"mean"``, ``"median"`` or ``"geometric-median"``.
+        ``"krum"``, ``"mean"``, ``"median"``, ``"geometric-median"`` or ``"multi-krum"``.
     p : float
-        Order of the norm of the distances. ``"median"``, and any other p than 2 with a selection other than
-        ``"krum"``, takes a pass over the data for each chosen row.
+        Order of the norm of the distances. ``"median"``, and any other p than 2 with ``"mean"`` or
+        ``"geometric-median"``, takes a pass over the data for each chosen row.
 
     Examples
     --------
@@ -66,27 +60,18 @@ class Bulyan(Rule):
         if selection not in SELECTIONS:
             raise ValueError(f"Bulyan was given selection = {selection!r}; choose from {', '.join(SELECTIONS)}.")
         self.selection = selection
-        self.p = check_norm_order(p, "Bulyan")
+        self.p = norm_order(p, "Bulyan")
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        """Distances, unless the engine measures those of another norm itself."""
+        """Distances, unless those of another norm are measured on the mixed rows."""
         plain = self.selection != "median" and (self.p == 2 or self.selection == "geometric-median")
         return Needs.DISTANCES if plain else Needs.NOTHING
 
-    def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
-        given: dict[str, Any] = {"f": self.f}
-        if self.selection != "krum":
-            given["selection"] = self.selection
-        return given if self.p == 2 else given | {"p": self.p}
-
     def least_rows(self, f: int) -> int:
-        """See `Stage.least_rows`."""
         return 4 * f + 3
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         theta = rows.count - 2 * f
         chosen = self._choose(rows, f, theta)
         select = np.eye(rows.count)[sorted(chosen)]
@@ -94,7 +79,10 @@ class Bulyan(Rule):
         return rows.reduce(lambda block, out: mean_around_median(block, keep, out), select, tensors=True)
 
     def _choose(self, rows: Rows, f: int, theta: int) -> list[int]:
-        far = rows.lp_distances(self.p) if self.selection == "krum" and self.p != 2 else None
+        far = distances_of(rows, self.p) if "krum" in self.selection and self.p != 2 else None
+        if self.selection == "multi-krum":
+            scores = krum_scores(_or_euclidean(far, rows), max(1, rows.count - f - 2))
+            return lowest(scores, theta)
         left, chosen = list(range(rows.count)), []
         for _ in range(theta):
             scores = self._scores(rows, far, left, f)
@@ -105,17 +93,16 @@ class Bulyan(Rule):
         """Return what the next row is chosen by, for the rows that are left: the lowest wins."""
         here = np.ix_(left, left)
         if self.selection == "krum":
-            distances = rows.geometry.squared_distances if far is None else far
-            return krum_scores(distances[here], max(1, len(left) - f - 1))
+            return krum_scores(_or_euclidean(far, rows)[here], max(1, len(left) - f - 1))
         if self.selection == "median":
-            return _distances_to(rows, left, self.p, lambda block, out: Median().reduce(block, 0, out))
+            return distances_to(rows, lambda block, start: _median(block), self.p, left)
         weights = self._centre(rows.geometry, left)
         if self.p == 2:
             inner = rows.geometry.inner[here]
             products = inner @ weights
             squares: Weights = inner.diagonal() - 2.0 * products + weights @ products
             return np.maximum(squares, 0.0)
-        return _distances_to(rows, left, self.p, lambda block, out: np.copyto(out, weights @ block))
+        return distances_to(rows, lambda block, start: weights @ block, self.p, left)
 
     def _centre(self, geometry: Geometry, left: list[int]) -> Weights:
         """Weights of the rows that are left in their mean or geometric median."""
@@ -125,31 +112,12 @@ class Bulyan(Rule):
         return median_weights(geometry.squared_distances[here], geometry.inner[here], 1e-6, 100)
 
 
-def _distances_to(rows: Rows, left: list[int], p: float, candidate: Candidate) -> Weights:
-    """Return the lp distance of each row that is left to a candidate made of them; one pass."""
-    readers = rows.scan(partial(_ToCandidate, left=left, p=p, candidate=candidate), dtype=np.float64)
-    scale: Weights = np.max([reader.scales for reader in readers], axis=0)
-    if np.isinf(p):
-        return scale
-    safe = np.where(scale > 0, scale, 1.0)
-    sums = np.sum([reader.sums * (reader.scales / safe) ** p for reader in readers], axis=0)
-    distances: Weights = scale * sums ** (1 / p)
-    return distances
+def _or_euclidean(far: Matrix | None, rows: Rows) -> Matrix:
+    return rows.geometry.squared_distances if far is None else far
 
 
-class _ToCandidate(BlockReader):
-    def __init__(
-        self, updates: Updates, width: int, *, left: list[int], p: float, candidate: Candidate, **options: Any
-    ) -> None:
-        super().__init__(updates, width, **options)
-        self.left, self.p, self.candidate = left, p, candidate
-        self.scales, self.sums = np.zeros(len(left)), np.zeros(len(left))
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        """See `BlockReader.use`."""
-        from flwr_robust import kernels
-
-        mine = block[self.left]
-        centre = np.empty(stop - start)
-        self.candidate(mine.copy(), centre)
-        kernels.add_lp_powers_to(mine, centre, self.p, self.scales, self.sums)
+def _median(block: FloatArray) -> Weights:
+    result = np.empty(block.shape[1])
+    # Sorting overwrites the block, whose rows are still to be compared with the result.
+    Median().reduce(block.copy(), 0, result)
+    return result

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import numpy as np
 
-from flwr_robust.geometry import Matrix
-from flwr_robust.rows import Rows
-from flwr_robust.rules.base import Needs, Rule, State, Weights
-from flwr_robust.rules.checks import check_positive
-from flwr_robust.rules.clipping import clip_factors
-from flwr_robust.updates import FloatArray
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.engine.geometry import Matrix, Needs, Weights, clip_factors
+from flwr_robust.engine.rows import Rows
+from flwr_robust.rules.base import Rule
+from flwr_robust.rules.checks import number, whole_number
 
 
 class CenteredClipping(Rule):
@@ -44,6 +40,8 @@ class CenteredClipping(Rule):
     name = "centered-clipping"
     needs = Needs.DISTANCES
     takes_f = False
+    remembers = ("centre",)
+    measured = ("centre",)
     requirement = "n >= 1 (n > 2f to tolerate f)"
     source = "LPA (56)-(58)"
     breakdown = "1/2"
@@ -51,60 +49,21 @@ class CenteredClipping(Rule):
 
     def __init__(self, tau: float | None = None, iterations: int = 1) -> None:
         super().__init__()
-        self.tau = None if tau is None else check_positive(tau, "tau", "CenteredClipping")
-        self.iterations = check_positive(iterations, "iterations", "CenteredClipping", whole=True)
-        self._centre: FloatArray | None = None
-
-    def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
-        given = {} if self.tau is None else {"tau": self.tau}
-        return given if self.iterations == 1 else given | {"iterations": self.iterations}
-
-    def reset(self) -> None:
-        """Start at zero again."""
-        self._centre = None
-
-    def state(self) -> State:
-        """See `Stage.state`."""
-        # A copy: the rule goes on in place.
-        return {} if self._centre is None else {"centre": self._centre.copy()}
-
-    def undo(self) -> Callable[[], None]:
-        """See `Stage.undo`: nothing has changed where a call raises."""
-        return lambda: None
-
-    def load_state(self, state: State) -> None:
-        """See `Stage.load_state`."""
-        if state.keys() - {"centre"}:
-            raise ValueError(f"{self!r} was given the state {sorted(state)}; load the state of the same chain.")
-        centre = state.get("centre")
-        self._centre = None if centre is None else centre.copy()
-
-    def anchors(self, d: int) -> Sequence[FloatArray]:
-        """See `Rule.anchors`: the last output, if it is of this model's size."""
-        return () if self._centre is None or self._centre.size != d else (self._centre,)
+        self.tau = None if tau is None else number(tau, "tau", "CenteredClipping", above=0)
+        self.iterations: int = whole_number(iterations, "iterations", "CenteredClipping")
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
-        points = rows.with_anchors()
-        # Inner products relative to zero, where v starts; the anchor, if any, is the last point.
+        points = rows.with_remembered()
+        # Inner products relative to zero, where v starts unless there is a last output: it is the last point.
         inner = points.inner_from_origin
         v = np.zeros(len(inner))
-        if rows.anchors:
-            v[-1] = 1.0
+        v[rows.count :] = 1.0
         tau = None if self.tau is None else self.tau / points.unit
         for _ in range(self.iterations):
             v = _step(v, inner, rows.count, tau)
         vector = rows.combine(v)
-        self._remember(vector)
+        rows.remember(centre=vector)
         return vector
-
-    def _remember(self, vector: FloatArray) -> None:
-        """Keep a copy, in the memory of the last one: no more than one model is taken, as far as that will do."""
-        if self._centre is None or self._centre.shape != vector.shape or self._centre.dtype != vector.dtype:
-            self._centre = vector.copy()
-        else:
-            self._centre[:] = vector
 
 
 def _step(v: Weights, inner: Matrix, n: int, tau: float | None) -> Weights:

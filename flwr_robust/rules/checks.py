@@ -1,8 +1,7 @@
-"""Checks of what stages are constructed with: each error says what was given and what is allowed."""
+"""Checks of what stages and strategies are constructed with: an error says what was given and what is allowed."""
 
 from __future__ import annotations
 
-from math import floor
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ def check_f(f: int | float, owner: str) -> int | float:
     ValueError
         If f is neither.
     """
-    if isinstance(f, int | np.integer) and not isinstance(f, bool) and f >= 0:
+    if is_whole(f) and f >= 0:
         return int(f)
     if isinstance(f, float | np.floating) and 0.0 <= f < 0.5:
         return float(f)
@@ -25,37 +24,70 @@ def check_f(f: int | float, owner: str) -> int | float:
     )
 
 
-def resolve_f(f: int | float, n: int) -> int:
-    """Return f as a number of rows out of n."""
-    # 0.29 * 100 is 28.999999999999996: a fraction that names a whole number of rows means it.
-    return f if isinstance(f, int) else floor(f * n + 1e-9)
+def number(
+    value: Any,
+    name: str,
+    owner: str,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """Return a finite number within bounds, as a float.
+
+    Raises
+    ------
+    ValueError
+        If it is none; the text names the owner, the name and what is allowed.
+    """
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
+    if (
+        real
+        and np.isfinite(value)
+        and (above is None or value > above)
+        and (at_least is None or value >= at_least)
+        and (below is None or value < below)
+        and (at_most is None or value <= at_most)
+    ):
+        return float(value)
+    raise ValueError(f"{owner} was given {name} = {value!r}; give {_interval(above, at_least, below, at_most)}.")
 
 
-def check_positive(value: Any, name: str, owner: str, *, whole: bool = False) -> Any:
-    """Return `value` if it is a positive finite number (a whole one if asked), else raise ValueError."""
-    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    if isinstance(value, kinds) and not isinstance(value, bool) and np.isfinite(value) and value > 0:
-        return int(value) if whole else float(value)
-    kind = "a whole number above 0" if whole else "a finite number above 0"
-    raise ValueError(f"{owner} was given {name} = {value!r}; give {kind}.")
+def whole_number(value: Any, name: str, owner: str, *, at_least: int = 1, or_none: bool = False) -> Any:
+    """Return a whole number of at least this much as an int, or None where that is allowed.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if value is None and or_none:
+        return None
+    if is_whole(value) and value >= at_least:
+        return int(value)
+    least = "above 0" if at_least == 1 else f"of {at_least} or more"
+    allowed = f"{'None or ' if or_none else ''}a whole number {least}"
+    raise ValueError(f"{owner} was given {name} = {value!r}; give {allowed}.")
 
 
-def check_norm_order(p: Any, owner: str) -> float:
+def norm_order(p: Any, owner: str) -> float:
     """Return p, the order of an lp norm, if it is a number from 1 to infinity; else raise ValueError."""
     if isinstance(p, int | float | np.integer | np.floating) and not isinstance(p, bool) and p >= 1:
         return float(p)
     raise ValueError(f"{owner} was given p = {p!r}; give the order of an lp norm: a number from 1 to infinity.")
 
 
-def check_threads(threads: Any, owner: str) -> int | None:
-    """Return a number of threads, or None for the default.
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, and no bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
-    Raises
-    ------
-    ValueError
-        If it is no whole number of 1 or more.
-    """
-    whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
-    if threads is not None and not (whole and threads >= 1):
-        raise ValueError(f"{owner} was given threads = {threads!r}; give a whole number of 1 or more, or None.")
-    return None if threads is None else int(threads)
+
+def _interval(above: float | None, at_least: float | None, below: float | None, at_most: float | None) -> str:
+    lower = f"({above:g}" if above is not None else f"[{at_least:g}" if at_least is not None else ""
+    upper = f"{below:g})" if below is not None else f"{at_most:g}]" if at_most is not None else ""
+    if lower and upper:
+        return f"a number in {lower}, {upper}"
+    if above is not None:
+        return f"a finite number above {above:g}"
+    return "a finite number" if at_least is None else f"a finite number of {at_least:g} or more"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.rows import Rows
-from flwr_robust.rules.base import Rule, Weights
-from flwr_robust.rules.checks import check_positive
-from flwr_robust.rules.randomness import Drawing, Draws
-from flwr_robust.rules.ties import lowest
-from flwr_robust.updates import FloatArray
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.engine.geometry import Weights, lowest
+from flwr_robust.engine.rows import Rows
+from flwr_robust.rules.base import Rule
+from flwr_robust.rules.checks import number, whole_number
+from flwr_robust.rules.randomness import Random
 
 
-class DnC(Drawing, Rule):
+class DnC(Random, Rule):
     r"""Mean of the rows that no iteration drops as outliers of a random sample of the columns.
 
     $$F(X) = \frac{1}{|G|} \sum_{i \in G} x_i, \quad s_i = \langle x_i - \bar{x}, v \rangle^2$$
@@ -62,10 +60,10 @@ class DnC(Drawing, Rule):
         seed: int | None = None,
     ) -> None:
         super().__init__(f)
-        self.iterations = check_positive(iterations, "iterations", "DnC", whole=True)
-        self.subsample = check_positive(subsample, "subsample", "DnC", whole=True)
-        self.filter_fraction = check_positive(filter_fraction, "filter_fraction", "DnC")
-        self.draws = Draws(seed, "DnC")
+        self.iterations: int = whole_number(iterations, "iterations", "DnC")
+        self.subsample: int = whole_number(subsample, "subsample", "DnC")
+        self.filter_fraction = number(filter_fraction, "filter_fraction", "DnC", above=0)
+        self.seed = whole_number(seed, "seed", "DnC", at_least=0, or_none=True)
 
     @property
     def requirement(self) -> str:  # type: ignore[override]
@@ -73,21 +71,13 @@ class DnC(Drawing, Rule):
         return "n > 2f" if self.filter_fraction <= 2 else f"n > {self.filter_fraction:g} f"
 
     def least_rows(self, f: int) -> int:
-        """See `Stage.least_rows`."""
         return max(2 * f + 1, self._dropped(f) + 1)
 
-    def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
-        defaults = {"iterations": 1, "subsample": 10000, "filter_fraction": 1.0}
-        given = {"f": self.f} | {k: getattr(self, k) for k, value in defaults.items() if getattr(self, k) != value}
-        return given if self.draws.seed is None else given | {"seed": self.draws.seed}
-
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         keep = rows.count - self._dropped(f)
         good, total, unit = np.ones(rows.count, dtype=bool), np.zeros(rows.count), 0.0
         for _ in range(self.iterations if rows.d and keep < rows.count else 0):
-            scores, largest = outlier_scores(rows.take(self._sample(rows.d)))
+            scores, largest = outlier_scores(rows.take(self._sample(rows)))
             unit = unit or largest
             total += scores * (largest / unit) ** 2 if unit else 0.0
             here = np.zeros(rows.count, dtype=bool)
@@ -101,10 +91,10 @@ class DnC(Drawing, Rule):
     def _dropped(self, f: int) -> int:
         return int(self.filter_fraction * f + 1e-9)
 
-    def _sample(self, d: int) -> NDArray[np.int64]:
-        if d <= self.subsample:
-            return np.arange(d)
-        drawn: NDArray[np.int64] = self.draws.generator.choice(d, self.subsample, replace=False, shuffle=False)
+    def _sample(self, rows: Rows) -> NDArray[np.int64]:
+        if rows.d <= self.subsample:
+            return np.arange(rows.d)
+        drawn: NDArray[np.int64] = rows.generator().choice(rows.d, self.subsample, replace=False, shuffle=False)
         return np.sort(drawn)
 
 

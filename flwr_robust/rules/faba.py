@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_robust.geometry import Geometry
-from flwr_robust.rules.base import LinearRule, Needs, Weights
-from flwr_robust.rules.ties import TIE
+from flwr_robust.engine.geometry import TIE, Geometry, Needs, Weights
+from flwr_robust.rules.base import LinearRule
 
 
 class FABA(LinearRule):
@@ -39,13 +38,12 @@ class FABA(LinearRule):
     cost = "2"
 
     def weights(self, rows: Geometry, f: int) -> Weights:
-        """See `LinearRule.weights`."""
-        left = np.arange(rows.rows)
+        left = np.arange(rows.count)
         for _ in range(f):
             inner = rows.inner[np.ix_(left, left)]
             far = inner.diagonal() - 2.0 * inner.mean(axis=1) + inner.mean()
             last = np.flatnonzero(far >= far.max() - TIE * abs(far.max()))[-1]
             left = np.delete(left, last)
-        weights = np.zeros(rows.rows)
+        weights = np.zeros(rows.count)
         weights[left] = 1.0 / len(left)
         return weights

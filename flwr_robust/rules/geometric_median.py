@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
-from flwr_robust.geometry import Geometry, Matrix
-from flwr_robust.rows import Rows
-from flwr_robust.rules.base import LinearRule, Needs, Weights
-from flwr_robust.rules.checks import check_norm_order, check_positive
-from flwr_robust.rules.coordinatewise import Median
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.engine.geometry import Geometry, Matrix, Needs, Weights
+from flwr_robust.engine.rows import Rows
+from flwr_robust.rules.base import LinearRule
+from flwr_robust.rules.checks import norm_order, number, whole_number
 from flwr_robust.rules.lp_median import lp_median
-from flwr_robust.updates import FloatArray
+from flwr_robust.rules.median import Median
 
-# Weights of a point near the rows add up to little more than one, in absolute terms.
-FAR = 100.0
+# In typical distances, one after the other.
+SMOOTHINGS = (0.1, 1e-4, 1e-8)
+# Squared distances below this share of the squared norms are rounding.
+ROUNDING = 64 * np.finfo(np.float64).eps
+# A line search is over where the slope is between these shares of what it was, with opposite signs.
+UP, DOWN, LONGEST = 0.5, 0.9, 1e6
 
 
 class GeometricMedian(LinearRule):
@@ -23,10 +27,10 @@ class GeometricMedian(LinearRule):
 
     $$F(X) = \operatorname*{argmin}_y \sum_{i=1}^{n} \lVert y - x_i \rVert$$
 
-    Found by Weiszfeld's iteration on the weights of the rows, started as
-    Vardi and Zhang (2000) do and sped up by Newton's method; a median that is a row itself is
-    recognised and returned exactly. Takes no f; tolerates any f < n/2 with
-    kappa = 4 (1 + f/(n - 2f))^2. Where many points are medians (rows on one line, an even number of
+    Found by Newton's method on the weights of the rows, for sums of smoothed distances
+    ``sqrt(||y - x_i||^2 + mu^2)`` with ever smaller mu, until the gradient vanishes: rows that coincide, or nearly so,
+    do not hold it. A median that is a row itself is recognised and returned exactly. Takes no f; tolerates any
+    f < n/2 with kappa = 4 (1 + f/(n - 2f))^2. Where many points are medians (rows on one line, an even number of
     them) the result is one of them, and the midpoint if two rows tie.
 
     Source: NNM, section 8.1.3 and Proposition 4.
@@ -34,9 +38,9 @@ class GeometricMedian(LinearRule):
     Parameters
     ----------
     tol : float
-        Stop when a step is shorter than this fraction of the rows' typical distance to the median.
+        Stop where no more than its square, as a share of the sum of distances, is left to gain.
     max_iterations : int
-        Iterations at most; each costs n^2 and no pass over the data, or one pass where p is not 2.
+        Iterations at most; each costs n^3 and no pass over the data, or one pass where p is not 2.
     p : float
         Order of the norm of the distances, from 1 (the coordinate-wise median) and finite. For any but 1 and 2
         the sum of lp distances is minimised by reweighted means (`flwr_robust.rules.lp_median`).
@@ -58,15 +62,15 @@ class GeometricMedian(LinearRule):
 
     def __init__(self, tol: float = 1e-6, max_iterations: int = 100, p: float = 2) -> None:
         super().__init__()
-        self.tol = check_positive(tol, "tol", "GeometricMedian")
-        self.max_iterations = check_positive(max_iterations, "max_iterations", "GeometricMedian", whole=True)
-        self.p = check_norm_order(p, "GeometricMedian")
+        self.tol = number(tol, "tol", "GeometricMedian", above=0)
+        self.max_iterations: int = whole_number(max_iterations, "max_iterations", "GeometricMedian")
+        self.p = norm_order(p, "GeometricMedian")
         if self.p == float("inf"):
             raise ValueError("GeometricMedian was given p = inf; give a finite order of at least 1.")
 
     @property
     def planned(self) -> bool:  # type: ignore[override]
-        """See `LinearRule.planned`: other norms than the Euclidean take steps over the data."""
+        """Whether the norm is Euclidean: others take steps over the data."""
         return self.p == 2
 
     @property
@@ -74,8 +78,10 @@ class GeometricMedian(LinearRule):
         """Distances; for p = 1 each coordinate is on its own."""
         return Needs.NOTHING if self.p == 1 else Needs.DISTANCES
 
+    def kappa(self, n: int, f: int) -> float | None:
+        return 4 * (1 + f / (n - 2 * f)) ** 2 if self.p in (1, 2) else None  # NNM, Propositions 4 and 5
+
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         if self.p == 2:
             return super().aggregate(rows, f)
         if self.p == 1:
@@ -84,13 +90,7 @@ class GeometricMedian(LinearRule):
         rows.weights = None
         return lp_median(rows, start, self.p, self.tol, self.max_iterations)
 
-    def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
-        defaults = {"tol": 1e-6, "max_iterations": 100, "p": 2.0}
-        return {key: getattr(self, key) for key, value in defaults.items() if getattr(self, key) != value}
-
     def weights(self, rows: Geometry, f: int) -> Weights:
-        """See `LinearRule.weights`."""
         return median_weights(rows.squared_distances, rows.inner, self.tol, self.max_iterations)
 
 
@@ -102,104 +102,149 @@ def median_weights(squared_distances: Matrix, inner: Matrix, tol: float, max_ite
     squared_distances, inner : (m, m) float64 arrays
         Squared distances, and inner products relative to any one point.
     tol : float
-        Relative step at which to stop.
+        Its square is how much of the sum of distances may be left to gain.
     max_iterations : int
         Iterations at most.
     """
-    # Rows that agree up to rounding are one point: the sum of distances has a kink there, not a slope.
     sizes = inner.diagonal()
-    rounding = 64 * np.finfo(np.float64).eps * (sizes[:, None] + sizes[None, :])
-    distances = np.sqrt(np.where(squared_distances <= rounding, 0.0, squared_distances))
-    sums = distances.sum(axis=1)
-    medoids = np.flatnonzero(sums <= sums.min() * (1 + 1e-12))
-    weights = np.zeros(len(sums))
-    weights[medoids] = 1.0 / len(medoids)
-    medoid = int(medoids[0])
-    if distances[medoid, medoids].max() == 0.0:
-        weights = _leave_row(weights, medoid, distances, inner)
-        if weights[medoid] == 1.0:
-            return weights
-    for _ in range(max_iterations):
-        step = _step(weights, inner)
-        if step is None:
-            break
-        weights, moved = step
-        if moved <= tol**2:
-            break
-    return weights
+    # Rows that agree up to rounding are one point.
+    alike = squared_distances <= ROUNDING * (sizes[:, None] + sizes[None, :])
+    distances = np.sqrt(np.where(alike, 0.0, squared_distances))
+    # How close half of the rows are to each. Sums of distances would not see what is small beside a row far away.
+    half = np.partition(distances, len(sizes) // 2, axis=1)[:, len(sizes) // 2]
+    typical = float(half.min())
+    central = (half <= typical * (1 + 1e-12)) / 1.0
+    start: Weights = central / central.sum()
+    search = _Search(inner, start, typical)
+    steps = 0
+    for share in SMOOTHINGS if typical else ():
+        enough = len(sizes) * typical * max(tol**2, min(1e-3, share**2))
+        while steps < max_iterations:
+            steps += 1
+            if search.step(share * typical) <= enough:
+                break
+        row = search.row_that_is_the_median(distances)
+        if row is not None:
+            return row
+    return search.weights
 
 
-def _leave_row(weights: Weights, row: int, distances: Matrix, inner: Matrix) -> Weights:
-    """Take the best row as the median if it is one, else step off it downhill (Vardi and Zhang, 2000)."""
-    here: Weights = np.eye(len(distances))[row]
-    twins = distances[row] == 0.0
-    pull = np.zeros(len(distances))
-    pull[~twins] = 1.0 / distances[row, ~twins]
-    total = pull.sum()
-    if total == 0.0:
-        return here
-    # sum_i (x_i - x_row) / d_i as weights of the rows: its norm is the pull of the others.
-    force = pull.copy()
-    force[row] -= total
-    strength = max(float(force @ inner @ force), 0.0) ** 0.5
-    if strength <= twins.sum():
-        return here
-    stay = float(twins.sum()) / strength
-    off: Weights = stay * here + (1.0 - stay) * pull / total
-    return off
+class _Search:
+    """Newton's method for the sum of smoothed distances ``sqrt(||y - x_i||^2 + mu^2)``, on weights of the rows.
 
+    Only slopes are compared, never the sums themselves: what makes honest rows different would drown in the distance
+    of a row that is far away.
 
-def _step(weights: Weights, inner: Matrix) -> tuple[Weights, float] | None:
-    """Better of a Newton and a Weiszfeld step, and its squared length over the typical squared distance.
-
-    None where neither lowers the sum of distances: rounding is reached.
+    Parameters
+    ----------
+    inner : (m, m) float64 array
+        Inner products of the rows, relative to any point.
+    start : (m,) float64 array
+        Weights of a point in the midst of the rows: all is measured from there.
+    typical : float
+        Distance of half of the rows from each other.
     """
-    distances = _distances_to(weights, inner)
-    typical = float(np.median(distances))
-    if typical == 0.0:
-        return None
-    # Relative to the data's own scale, so that the result scales with the rows.
-    closeness = 1.0 / np.maximum(distances, 1e-12 * typical)
-    weiszfeld = closeness / closeness.sum()
-    now = float(distances.sum())
-    # Close to the median the sum is flat: a step that is as good up to rounding still brings us nearer.
-    level = 4 * np.finfo(np.float64).eps * now
-    newton = _newton(weights, inner, closeness)
-    sum_weiszfeld, sum_newton = (float(_distances_to(w, inner).sum()) for w in (weiszfeld, newton))
-    if sum_newton <= min(now, sum_weiszfeld) + level:
-        chosen = newton
-    elif sum_weiszfeld < now:
-        chosen = weiszfeld
-    else:
-        return None
-    change = chosen - weights
-    return chosen, max(float(change @ inner @ change), 0.0) / typical**2
+
+    def __init__(self, inner: Matrix, start: Weights, typical: float) -> None:
+        self.start, self.inner = start, _relative(inner, start)
+        self.nothing = len(start) * typical * np.finfo(np.float64).eps ** 2
+        closeness = 1.0 / np.sqrt(self.inner.diagonal() + typical**2) if typical else np.zeros(len(start))
+        # One of Weiszfeld's steps, away from the row or rows where the search begins.
+        self.y: Weights = closeness / closeness.sum() if typical else closeness
+
+    @property
+    def weights(self) -> Weights:
+        """Weights of the rows in the point that was found, which add up to one."""
+        found: Weights = (1.0 - self.y.sum()) * self.start + self.y
+        return found
+
+    def _closeness(self, products: Weights, square: float, smoothing: float) -> Weights:
+        """One over the smoothed distance of each row from a point with these inner products and this square."""
+        squares = np.maximum(self.inner.diagonal() - 2.0 * products + square, 0.0)
+        closeness: Weights = 1.0 / np.sqrt(squares + smoothing**2)
+        return closeness
+
+    def step(self, smoothing: float) -> float:
+        """Move along Newton's direction to where the sum hardly falls any more.
+
+        Returns
+        -------
+        How steeply it fell at first: twice what there was left to gain, near the minimum.
+        """
+        y, products = self.y, self.inner @ self.y
+        direction = self._newton(products, smoothing)
+        along = self.inner @ direction
+
+        def slope(length: float) -> float:
+            moved, reached = y + length * direction, products + length * along
+            closeness = self._closeness(reached, float(moved @ reached), smoothing)
+            return float(closeness.sum() * (moved @ along) - closeness @ along)
+
+        first = slope(0.0)
+        if -first > self.nothing:
+            self.y = y + _line_search(slope, -first) * direction
+        return -first
+
+    def _newton(self, products: Weights, smoothing: float) -> Weights:
+        """Newton's direction, by the Woodbury identity among m numbers.
+
+        With ``v_i = y - x_i`` and ``e_i`` one over its smoothed length the gradient is ``V e`` and the Hessian
+        ``s I - V diag(e^3) V^T``, ``s = sum e_i``; the direction is ``V q`` with
+        ``q = -(e + R (s I - R K R)^-1 R K e) / s``, ``K = V^T V`` and ``R = diag(e^(3/2))``, which keeps rows of any
+        size apart: no eigenvalue of the system is above s or below zero.
+        """
+        square = float(self.y @ products)
+        closeness = self._closeness(products, square, smoothing)
+        total, roots = closeness.sum(), closeness**1.5
+        between = self.inner - products[:, None] - products[None, :] + square
+        system = -roots[:, None] * between * roots[None, :]
+        system[np.diag_indices_from(system)] += total
+        # Least squares where rounding leaves it singular: rows on one line, seen from far away.
+        solved = _solve(system, roots * (between @ closeness))
+        q = -(closeness + roots * solved) / total
+        direction: Weights = q.sum() * self.y - q
+        return direction
+
+    def row_that_is_the_median(self, distances: Matrix) -> Weights | None:
+        """Weights of the nearest row, if the others do not pull stronger than it holds (Vardi and Zhang, 2000)."""
+        products = self.inner @ self.y
+        row = int(np.argmin(self.inner.diagonal() - 2.0 * products))
+        twins = distances[row] == 0.0
+        pull = np.where(twins, 0.0, 1.0 / np.where(twins, 1.0, distances[row]))
+        # sum_i (x_i - x_row) / d_i as weights of the rows: its norm is the pull of the others.
+        pull[row] -= pull.sum()
+        strength = max(float(pull @ self.inner @ pull), 0.0) ** 0.5
+        here: Weights = np.eye(len(distances))[row]
+        # Where the two are equal there are other medians too, and the search finds one in their midst.
+        return here if strength < twins.sum() * (1 - 1e-12) else None
 
 
-def _distances_to(weights: Weights, inner: Matrix) -> Weights:
-    """Distance of each row to ``weights @ rows``."""
+def _line_search(slope: Callable[[float], float], first: float) -> float:
+    """Return a length at which a slope that begins at ``-first`` and never falls has become small."""
+    low, high, length = 0.0, 0.0, 1.0
+    for _ in range(60):
+        now = slope(length)
+        if now > UP * first:
+            high = length
+        elif now < -DOWN * first and not high and length < LONGEST:
+            low, length = length, 4.0 * length
+            continue
+        else:
+            break
+        length = (low + high) / 2.0
+    return length
+
+
+def _relative(inner: Matrix, weights: Weights) -> Matrix:
+    """Inner products of the rows relative to ``weights @ rows``."""
     products = inner @ weights
-    squares: Weights = inner.diagonal() - 2.0 * products + weights @ products
-    distances: Weights = np.sqrt(np.maximum(squares, 0.0))
-    return distances
+    relative: Matrix = inner - products[:, None] - products[None, :] + weights @ products
+    return (relative + relative.T) / 2.0
 
 
-def _newton(weights: Weights, inner: Matrix, closeness: Weights) -> Weights:
-    """Newton step from ``y = weights @ rows``, by the Woodbury identity in n x n space.
-
-    With ``v_i = y - x_i`` and ``e_i = 1 / ||v_i||`` the gradient is ``V e`` and the Hessian
-    ``s I - V diag(e^3) V^T``, ``s = sum e_i``; the step is ``V q`` with
-    ``q = -(e + (s diag(e^-3) - K)^-1 K e) / s`` and ``K = V^T V``.
-    """
-    products = inner @ weights
-    between = inner - products[:, None] - products[None, :] + weights @ products
-    total = closeness.sum()
-    system = total * np.diag(closeness**-3) - between
+def _solve(system: Matrix, right: Weights) -> Weights:
     try:
-        q = -(closeness + np.linalg.solve(system, between @ closeness)) / total
+        solved: Weights = np.asarray(np.linalg.solve(system, right), dtype=np.float64)
     except np.linalg.LinAlgError:
-        # Rows on one line: the sum of distances is not curved along it, so there is no Newton step.
-        return weights
-    step: Weights = (1.0 + q.sum()) * weights - q
-    # Where the sum is nearly straight the step goes far astray, and its distances drown in rounding.
-    return step if np.abs(step).sum() <= FAR else weights
+        solved = np.asarray(np.linalg.lstsq(system, right, rcond=None)[0], dtype=np.float64)
+    return solved

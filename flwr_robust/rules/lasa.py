@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.passes import BlockReader
-from flwr_robust.rows import Rows
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.engine.kernels import signs as kernels
+from flwr_robust.engine.passes import nothing_to_merge
+from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.updates import pieces
 from flwr_robust.rules.base import Rule
-from flwr_robust.rules.checks import check_positive
-from flwr_robust.rules.coordinatewise import Median
-from flwr_robust.rules.lasa_cut import Cut
-from flwr_robust.rules.lasa_survey import dtype_of, survey
-from flwr_robust.updates import FloatArray, Layer, Updates, pieces
+from flwr_robust.rules.checks import number
+from flwr_robust.rules.lasa_thresholds import Thresholds, dtype_of, find_thresholds
+from flwr_robust.rules.median import Median
 
 Booleans = NDArray[np.bool_]
 
@@ -27,7 +24,7 @@ class LASA(Rule):
     $$[F(X)]_\ell = \frac{1}{|G_\ell|} \sum_{i \in G_\ell} [\operatorname{top}_k(x_i)]_\ell$$
 
     where G_l are the rows that pass in layer l.
-    Each row keeps its k = (1 - sparsity) d largest absolute values (of equal ones at the edge the first
+    Each row keeps its k = (1 - sparsity) d largest absolute values (of equally large ones the first
     columns). Per layer a row passes if its L2 norm and its positive direction purity,
     ``1/2 (1 + (plus - minus) / (plus + minus))`` over the signs of its values, both have an MZ-score
     ``(x - median) / standard deviation`` within their radius; the layer is the mean of the sparsified rows
@@ -63,32 +60,20 @@ class LASA(Rule):
 
     def __init__(self, sparsity: float = 0.3, magnitude_radius: float = 2.0, direction_radius: float = 1.0) -> None:
         super().__init__()
-        if isinstance(sparsity, bool) or not isinstance(sparsity, int | float) or not 0.0 <= sparsity < 1.0:
-            raise ValueError(f"LASA was given sparsity = {sparsity!r}; give a number in [0, 1).")
-        self.sparsity = float(sparsity)
-        self.magnitude_radius = check_positive(magnitude_radius, "magnitude_radius", "LASA")
-        self.direction_radius = check_positive(direction_radius, "direction_radius", "LASA")
+        self.sparsity = number(sparsity, "sparsity", "LASA", at_least=0, below=1)
+        self.magnitude_radius = number(magnitude_radius, "magnitude_radius", "LASA", above=0)
+        self.direction_radius = number(direction_radius, "direction_radius", "LASA", above=0)
 
     def least_rows(self, f: int) -> int:
-        """See `Stage.least_rows`."""
         return 3
 
-    def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
-        defaults = {"sparsity": 0.3, "magnitude_radius": 2.0, "direction_radius": 1.0}
-        return {key: getattr(self, key) for key, value in defaults.items() if getattr(self, key) != value}
-
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         keep = rows.d - int(self.sparsity * rows.d + 1e-9)
-        cut, statistics = survey(rows, keep)
+        thresholds, statistics = find_thresholds(rows, keep)
         passed = _within(statistics.norms, self.magnitude_radius)
         passed &= _within(statistics.purity, self.direction_radius)
         rows.count_in(passed | ~passed.any(axis=0))
-        make = partial(
-            _Average, layers=rows.layers, cut=cut, passed=passed, vector=np.empty(rows.d, rows.updates.dtype)
-        )
-        return rows.scan(make, dtype=dtype_of(rows))[0].vector
+        return _average(rows, thresholds, passed)
 
 
 def _within(values: NDArray[np.float64], radius: float) -> Booleans:
@@ -103,36 +88,23 @@ def _within(values: NDArray[np.float64], radius: float) -> Booleans:
     return passed
 
 
-class _Average(BlockReader):
-    """Mean of the sparsified rows that pass, layer by layer; their median where none does."""
+def _average(rows: Rows, thresholds: Thresholds, passed: Booleans) -> FloatArray:
+    """Return the mean of the sparsified rows that pass, layer by layer; their median where none does."""
+    vector = np.empty(rows.d, rows.dtype)
 
-    def __init__(
-        self,
-        updates: Updates,
-        width: int,
-        *,
-        layers: Sequence[Layer],
-        cut: Cut,
-        passed: Booleans,
-        vector: FloatArray,
-        **options: Any,
-    ) -> None:
-        super().__init__(updates, width, **options)
-        self.layers, self.cut, self.passed, self.vector = layers, cut, passed, vector
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        """See `BlockReader.use`."""
-        from flwr_robust import kernels
-
-        edges = self.cut.edges(block.dtype)
-        for layer, first, last, at in pieces(self.layers, start, stop):
+    def average(block: FloatArray, start: int, _: None) -> None:
+        bounds = thresholds.in_dtype(block.dtype)
+        for layer, first, last, at in pieces(rows.layers, start, start + block.shape[1]):
             result = np.zeros(last - first)
-            which = np.flatnonzero(self.passed[:, layer])
+            which = np.flatnonzero(passed[:, layer])
             if which.size:
-                kernels.add_sparsified(block, start, which, at, edges, self.cut.last_tie, result)
+                kernels.add_sparsified(block, start, which, at, bounds, thresholds.last_kept, result)
                 result /= which.size
             else:
                 part = np.ascontiguousarray(block[:, at : at + last - first])
-                self.cut.apply(part, start + at)
+                thresholds.apply(part, start + at)
                 Median().reduce(part, 0, result)
-            self.vector[start + at : start + at + last - first] = result
+            vector[start + at : start + at + last - first] = result
+
+    rows.scan(average, lambda _: None, nothing_to_merge, dtype=dtype_of(rows))
+    return vector

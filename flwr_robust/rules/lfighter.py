@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.geometry import Matrix
-from flwr_robust.passes import BlockReader, add_up
-from flwr_robust.rows import Rows
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.engine.geometry import Matrix
+from flwr_robust.engine.measure import SMALLEST_UNIT
+from flwr_robust.engine.passes import keep_largest, zeros
+from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.updates import Layer, pieces
 from flwr_robust.rules.base import Rule
-from flwr_robust.updates import FloatArray, Layer, Updates, pieces
 
 
 class LFighter(Rule):
@@ -56,16 +56,10 @@ class LFighter(Rule):
             raise ValueError(f"LFighter was given output_layer = {output_layer!r}; give the name of a layer.")
         self.output_layer = output_layer
 
-    def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
-        return {} if self.output_layer is None else {"output_layer": self.output_layer}
-
-    def check_layers(self, layers: Sequence[Layer]) -> None:
-        """See `Rule.check_layers`."""
+    def require_layers(self, layers: Sequence[Layer]) -> None:
         self._output(layers)
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         layer = self._output(rows.layers)
         kept = _kept_cluster(self._two_classes(rows, layer), min(2, layer.shape[0]) * layer.shape[1])
         return rows.combine(kept / kept.sum())
@@ -89,40 +83,30 @@ class LFighter(Rule):
             Layer(str(c), (features,), layer.start + c * features, layer.start + (c + 1) * features)
             for c in range(classes)
         )
-        readers = rows.scan(partial(_ClassNorms, parts=parts, count=rows.count), columns=(layer.start, layer.stop))
-        squares = add_up([reader.class_squares for reader in readers])
-        change = np.sqrt(squares).sum(axis=0)
+
+        columns = (layer.start, layer.stop)
+        unit = float(rows.scan(_keep_largest, zeros(1), keep_largest, columns=columns)[0])
+        unit = max(unit, SMALLEST_UNIT) if rows.dtype == np.float64 else 1.0
+
+        def add_squares(block: FloatArray, start: int, squares: NDArray[np.float64]) -> None:
+            for place, first, last, at in pieces(parts, start, start + block.shape[1]):
+                part = block[:, at : at + last - first].astype(np.float64) / unit
+                squares[:, place] += np.einsum("ij,ij->i", part, part)
+
+        def add_products(block: FloatArray, _: int, products: Matrix) -> None:
+            part = block / unit
+            products += part @ part.T
+
+        change = np.sqrt(rows.scan(add_squares, zeros(rows.count, classes), columns=columns)).sum(axis=0)
         inner = np.zeros((rows.count, rows.count))
         for place in np.argsort(-change, kind="stable")[:2]:
-            chosen = parts[int(place)]
-            grams = rows.scan(
-                partial(_PartGram, count=rows.count), columns=(chosen.start, chosen.stop), dtype=np.float64
-            )
-            inner += add_up([reader.gram for reader in grams])
+            columns = (parts[int(place)].start, parts[int(place)].stop)
+            inner += rows.scan(add_products, zeros(rows.count, rows.count), columns=columns, dtype=np.float64)
         return inner
 
 
-class _ClassNorms(BlockReader):
-    def __init__(self, updates: Updates, width: int, *, parts: Sequence[Layer], count: int, **options: Any) -> None:
-        super().__init__(updates, width, **options)
-        self.parts = parts
-        self.class_squares = np.zeros((count, len(parts)))
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        """See `BlockReader.use`."""
-        for place, first, last, at in pieces(self.parts, start, stop):
-            part = block[:, at : at + last - first].astype(np.float64)
-            self.class_squares[:, place] += np.einsum("ij,ij->i", part, part)
-
-
-class _PartGram(BlockReader):
-    def __init__(self, updates: Updates, width: int, *, count: int, **options: Any) -> None:
-        super().__init__(updates, width, **options)
-        self.gram = np.zeros((count, count))
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        """See `BlockReader.use`."""
-        self.gram += block @ block.T
+def _keep_largest(block: FloatArray, _: int, largest: NDArray[np.float64]) -> None:
+    largest[0] = max(largest[0], np.abs(block).max(initial=0.0))
 
 
 def _kept_cluster(inner: Matrix, features: int) -> NDArray[np.bool_]:
@@ -145,6 +129,7 @@ def _kept_cluster(inner: Matrix, features: int) -> NDArray[np.bool_]:
 
 def _two_clusters(inner: Matrix, features: int) -> NDArray[np.int64]:
     """Labels of KMeans on points with these inner products; one label where they agree."""
+    # A second's import, which users of other rules are spared.
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 

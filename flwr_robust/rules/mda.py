@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.geometry import Geometry, Matrix
-from flwr_robust.rules.base import GaveUpError, LinearRule, Needs, Weights
-from flwr_robust.rules.ties import TIE
+from flwr_robust.engine.geometry import TIE, Geometry, Matrix, Needs, Weights
+from flwr_robust.rules.base import LinearRule
+from flwr_robust.rules.run import GaveUpError
 
-# Branchings after which the search is given up: about ten seconds.
-LIMIT = 400_000
+# Rows that the search may look at before it gives up: about ten seconds' work, whatever n and f.
+LIMIT = 16_000_000
 
 
 class MDA(LinearRule):
@@ -49,9 +49,8 @@ class MDA(LinearRule):
     cost = "2, and a search among n rows"
 
     def weights(self, rows: Geometry, f: int) -> Weights:
-        """See `LinearRule.weights`."""
         chosen = least_diameter(rows.squared_distances, f)
-        weights = np.zeros(rows.rows)
+        weights = np.zeros(rows.count)
         weights[chosen] = 1.0 / len(chosen)
         return weights
 
@@ -117,10 +116,10 @@ def _first_set(far: list[int], n: int, f: int, search: _Search) -> list[int]:
 
 
 class _Search:
-    """Bounded search for vertex covers, with one budget of branchings for all of them."""
+    """Bounded search for vertex covers, with one budget of work for all of them."""
 
     def __init__(self, n: int, f: int) -> None:
-        self.n, self.f, self.branchings = n, f, 0
+        self.n, self.f, self.work = n, f, 0
 
     def cover(self, far: list[int], budget: int) -> int | None:
         """Return at most `budget` rows, as bits, that every far pair has one of; None if there are none."""
@@ -137,30 +136,27 @@ class _Search:
                 break
             # A row with more far partners than may go must go itself.
             row = degrees.index(most)
-            far, taken, budget = _without(far, row), taken | 1 << row, budget - 1
+            far, taken, budget = self._without(far, row), taken | 1 << row, budget - 1
             if budget < 0:
                 return None
-        self._count()
         row = degrees.index(most)
-        first = self.cover(_without(far, row), budget - 1)
+        first = self.cover(self._without(far, row), budget - 1)
         if first is not None:
             return taken | 1 << row | first
         partners, others = far[row], far
         for partner in range(self.n):
             if partners >> partner & 1:
-                others = _without(others, partner)
+                others = self._without(others, partner)
         second = self.cover(others, budget - most)
         return None if second is None else taken | partners | second
 
-    def _count(self) -> None:
-        self.branchings += 1
-        if self.branchings > LIMIT:
+    def _without(self, far: list[int], row: int) -> list[int]:
+        """Return the far pairs that a row has no part in."""
+        self.work += self.n
+        if self.work > LIMIT:
             raise GaveUpError(
-                f"MDA(f={self.f}) gave up its exact search on n = {self.n} rows after {LIMIT} branchings: "
+                f"MDA(f={self.f}) gave up its exact search on n = {self.n} rows after looking at {LIMIT} rows: "
                 "take a smaller f, or a rule without a search, such as MultiKrum or NNM with TrimmedMean."
             )
-
-
-def _without(far: list[int], row: int) -> list[int]:
-    mask = ~(1 << row)
-    return [0 if i == row else pairs & mask for i, pairs in enumerate(far)]
+        mask = ~(1 << row)
+        return [0 if i == row else pairs & mask for i, pairs in enumerate(far)]

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from flwr_robust.devices import Block
-from flwr_robust.rules.base import CoordinateRule, Weights
-
-
-def mean_around_median(block: Block, keep: int, out: Weights) -> None:
-    """Mean of the `keep` values nearest to the median of each column of ``block`` (m, columns), which may be sorted.
-
-    For an even number of rows the median is the mean of the middle two; of two values that are equally
-    near, the lower one counts.
-    """
-    from flwr_robust import kernels
-
-    kernels.of(block).mean_around_median(block, keep, out)
+from flwr_robust.engine.device import Block, mean_around_median
+from flwr_robust.engine.geometry import Weights
+from flwr_robust.rules.base import CoordinateRule
 
 
 class MeaMed(CoordinateRule):
@@ -47,5 +37,4 @@ class MeaMed(CoordinateRule):
     cost = "1"
 
     def reduce(self, block: Block, f: int, out: Weights) -> None:
-        """See `CoordinateRule.reduce`."""
         mean_around_median(block, len(block) - f, out)

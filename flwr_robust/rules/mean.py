@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_robust.geometry import Geometry
-from flwr_robust.rules.base import LinearRule, Weights
+from flwr_robust.engine.geometry import Geometry, Weights
+from flwr_robust.rules.base import LinearRule
 
 
 class Mean(LinearRule):
@@ -36,6 +36,8 @@ class Mean(LinearRule):
     def __init__(self) -> None:
         super().__init__()
 
+    def kappa(self, n: int, f: int) -> float | None:
+        return 0.0 if f == 0 else None
+
     def weights(self, rows: Geometry, f: int) -> Weights:
-        """See `LinearRule.weights`."""
-        return np.full(rows.rows, 1.0 / rows.rows)
+        return np.full(rows.count, 1.0 / rows.count)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from flwr_robust.rows import Rows
-from flwr_robust.rules.base import Rule, State, Trace, check_chain, undo_all
-from flwr_robust.rules.bulyan import SELECTIONS, Bulyan
-from flwr_robust.rules.checks import resolve_f
-from flwr_robust.rules.coordinatewise import Median
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.engine.rows import Rows
+from flwr_robust.engine.updates import Layer
+from flwr_robust.rules.base import Rule, Stage
+from flwr_robust.rules.bulyan import Bulyan
+from flwr_robust.rules.checks import whole_number
 from flwr_robust.rules.geometric_median import GeometricMedian
 from flwr_robust.rules.krum import Krum
-from flwr_robust.rules.randomness import Draws
-from flwr_robust.updates import FloatArray, Layer
+from flwr_robust.rules.median import Median
+from flwr_robust.rules.randomness import Random
+from flwr_robust.rules.run import Trace, require_rows
 
 NORMS = range(1, 17)
+# Bulyan's, in turns.
+SELECTIONS = ("krum", "mean", "median", "geometric-median")
 
 
-class MixTailor(Rule):
+class MixTailor(Random, Rule):
     r"""One rule of a pool, drawn uniformly in each call.
 
     $$F(X) = F_J(X), \quad J \sim \operatorname{Uniform}\{1, \ldots, m\}$$
@@ -65,81 +69,53 @@ class MixTailor(Rule):
             raise ValueError(f"MixTailor was given pool = {pool!r}; give one rule or chain or more, or None.")
         self.pool = default_pool(self.f) if pool is None else tuple(pool)
         self.default = pool is None
-        self.draws = Draws(seed, "MixTailor")
+        self.seed = whole_number(seed, "seed", "MixTailor", at_least=0, or_none=True)
         self.last_drawn: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
         given: dict[str, Any] = {"f": self.f} if self.default else {"pool": list(self.pool)}
-        return given if self.draws.seed is None else given | {"seed": self.draws.seed}
+        return given if self.seed is None else given | {"seed": self.seed}
+
+    @property
+    def parts(self) -> Sequence[Stage]:
+        return self.pool
 
     @property
     def uses_f(self) -> bool:
-        """See `Stage.uses_f`."""
         return self.default
 
-    def check_rows(self, rows: int, f: int, n: int) -> None:
-        """See `Stage.check_rows`: every rule of a given pool must accept the rows."""
+    def require_rows_for(self, rows: int, f: int, n: int) -> None:
+        """Raise TooFewRowsError where a rule of a given pool does not accept the rows."""
         if self.default:
-            super().check_rows(rows, f, n)
+            super().require_rows_for(rows, f, n)
         else:
             for rule in self.pool:
-                check_chain((*rule.stages, rule.last), n, rows)
+                require_rows((*rule.stages, rule.last), n, rows)
 
-    def check_layers(self, layers: Sequence[Layer]) -> None:
-        """See `Rule.check_layers`."""
+    def require_layers(self, layers: Sequence[Layer]) -> None:
         for rule in self.pool:
-            rule.check_layers(layers)
+            rule.require_layers(layers)
 
-    def prepare(self, n: int, trace: Trace, rows: int | None = None) -> Rule:
-        """See `Rule.prepare`: draw a rule."""
-        places = self._places(n, n if rows is None else rows)
-        trace.rule_drawn = places[int(self.draws.generator.integers(len(places)))]
+    def choose(self, rows: int, n: int, trace: Trace) -> Rule:
+        """Draw a rule."""
+        places = self._places(rows, n)
+        trace.rule_drawn = places[int(trace.generator(self).integers(len(places)))]
         drawn = self.pool[trace.rule_drawn]
         self.last_drawn = repr(drawn)
         trace.drawn.append(f"MixTailor: {self.last_drawn}")
-        return drawn.prepare(n, trace, rows)
+        return drawn
 
     def candidates(self, n: int, rows: int | None = None) -> list[Rule]:
         """Return the rules that may be drawn for n rows that come into the chain, `rows` of which reach this rule."""
-        return [self.pool[place] for place in self._places(n, n if rows is None else rows)]
+        return [self.pool[place] for place in self._places(n if rows is None else rows, n)]
 
-    def _places(self, n: int, rows: int) -> list[int]:
-        without_bulyan = self.default and rows < 4 * resolve_f(self.f, n) + 3
+    def _places(self, rows: int, n: int) -> list[int]:
+        without_bulyan = self.default and rows < 4 * self.resolve_f(n) + 3
         return [k for k, rule in enumerate(self.pool) if not (without_bulyan and isinstance(rule, Bulyan))]
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """Not called: `prepare` puts the rule drawn in this one's place."""
-        raise TypeError("MixTailor runs the rule that prepare() draws.")
-
-    def reset(self) -> None:
-        """Start the draws, and the rules of the pool, again."""
-        self.draws.reset()
-        for rule in self.pool:
-            rule.reset()
-
-    def state(self) -> State:
-        """See `Stage.state`; the pool's rules under their places."""
-        kept = {f"{k}.{key}": value for k, rule in enumerate(self.pool) for key, value in rule.state().items()}
-        return self.draws.state() | kept
-
-    def load_state(self, state: State) -> None:
-        """See `Stage.load_state`."""
-        own = {key: value for key, value in state.items() if "." not in key}
-        self.draws.load_state(own, repr(self))
-        for place, rule in enumerate(self.pool):
-            head = f"{place}."
-            rule.load_state({key.removeprefix(head): v for key, v in state.items() if key.startswith(head)})
-
-    def undo(self) -> Callable[[], None]:
-        """See `Stage.undo`."""
-        drawn, undo_pool = self.draws.state(), undo_all(self.pool)
-
-        def undo() -> None:
-            self.draws.load_state(drawn, repr(self))
-            undo_pool()
-
-        return undo
+        """Not called: `choose` puts the rule drawn in this one's place."""
+        raise TypeError("MixTailor runs the rule that choose() draws.")
 
 
 def _is_pool(pool: object) -> bool:

@@ -5,56 +5,24 @@ from __future__ import annotations
 import inspect
 import re
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from flwr_robust.rules.base import PreAggregation, Rule, Stage
-from flwr_robust.rules.bulyan import Bulyan
-from flwr_robust.rules.centered_clipping import CenteredClipping
-from flwr_robust.rules.chains import chain
-from flwr_robust.rules.clipping import ARC, StaticClipping
-from flwr_robust.rules.coordinatewise import Median, TrimmedMean
-from flwr_robust.rules.dnc import DnC
-from flwr_robust.rules.faba import FABA
-from flwr_robust.rules.geometric_median import GeometricMedian
-from flwr_robust.rules.krum import Krum, MultiKrum
-from flwr_robust.rules.lasa import LASA
-from flwr_robust.rules.lfighter import LFighter
-from flwr_robust.rules.mda import MDA
-from flwr_robust.rules.meamed import MeaMed
-from flwr_robust.rules.mean import Mean
-from flwr_robust.rules.mixing import NNM, Bucketing
-from flwr_robust.rules.mixtailor import MixTailor
-from flwr_robust.rules.signguard import SignGuard
-from flwr_robust.rules.sparsefed import SparseFed
+from flwr_robust.rules.base import PreAggregation, Rule, Stage, chain
 
-_STAGES: tuple[type[Stage], ...] = (
-    Mean,
-    Median,
-    TrimmedMean,
-    Krum,
-    MultiKrum,
-    GeometricMedian,
-    MDA,
-    MeaMed,
-    Bulyan,
-    CenteredClipping,
-    FABA,
-    LFighter,
-    DnC,
-    SignGuard,
-    SparseFed,
-    LASA,
-    MixTailor,
-    NNM,
-    ARC,
-    Bucketing,
-    StaticClipping,
-)
+REGISTRY: dict[str, type[Stage]] = {}
+"""Every rule and pre-aggregation under its name: rules first, each kind in alphabetical order."""
 
-REGISTRY: dict[str, type[Stage]] = {stage.name: stage for stage in _STAGES}
-"""Every rule and pre-aggregation under its kebab-case name."""
+
+def collect(namespace: Mapping[str, Any]) -> None:
+    """Put the rules and pre-aggregations of a module into `REGISTRY`: the classes that name their source."""
+    found = {
+        kind.name: kind
+        for kind in namespace.values()
+        if isinstance(kind, type) and issubclass(kind, Stage) and vars(kind).get("source")
+    }
+    REGISTRY.update(sorted(found.items(), key=lambda item: (issubclass(item[1], PreAggregation), item[0])))
 
 
 def parse_args(text: str) -> dict[str, Any]:
@@ -102,7 +70,8 @@ def from_spec(spec: str, f: int | float = 0, args: Mapping[str, Any] | None = No
     for name in names:
         if name not in REGISTRY:
             raise ValueError(
-                f"{spec!r} names {name!r}; {_suggest(name)}choose from {', '.join(REGISTRY)}, joined by '+'."
+                f"{spec!r} names {name!r}{did_you_mean(name, REGISTRY)}; choose from {', '.join(REGISTRY)}, joined "
+                "by '+'."
             )
     shared, own = _split_args(names, args or {})
     made = chain(*(_make(name, f, {**shared, **own.get(name, {})}) for name in names))
@@ -147,6 +116,7 @@ def _make(name: str, f: int | float, arguments: dict[str, Any]) -> Stage:
         raise ValueError(f"{name!r} could not be made from {given}: {error}.") from error
 
 
-def _suggest(name: str) -> str:
-    close = get_close_matches(name, REGISTRY, n=1)
-    return f"did you mean {close[0]!r}? Otherwise " if close else ""
+def did_you_mean(given: object, names: Iterable[str]) -> str:
+    """Return ``" (did you mean ...?)"`` where one of the names is close to what was given, else nothing."""
+    close = get_close_matches(str(given), list(names), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

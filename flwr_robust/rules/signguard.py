@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import ceil
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flwr_robust.passes import BlockReader
-from flwr_robust.rows import Rows
-from flwr_robust.rules.base import Needs, Rule, Weights
-from flwr_robust.rules.checks import check_positive
-from flwr_robust.rules.clipping import clip_factors
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.engine.geometry import Needs, Weights, clip_factors
+from flwr_robust.engine.kernels import signs
+from flwr_robust.engine.passes import zeros
+from flwr_robust.engine.rows import Rows
+from flwr_robust.rules.base import Rule
+from flwr_robust.rules.checks import number, whole_number
 from flwr_robust.rules.mean_shift import bandwidth_of, mean_shift
-from flwr_robust.rules.randomness import Drawing, Draws
-from flwr_robust.updates import FloatArray, Updates
+from flwr_robust.rules.randomness import Random
 
 
-class SignGuard(Drawing, Rule):
+class SignGuard(Random, Rule):
     r"""Mean of the rows, clipped to the median norm, whose norm and signs are like those of most.
 
     $$F(X) = \frac{1}{|G|} \sum_{i \in G} \min\left(1, \frac{M}{\lVert x_i \rVert}\right) x_i, \quad
@@ -60,30 +59,20 @@ class SignGuard(Drawing, Rule):
 
     def __init__(self, lower: float = 0.1, upper: float = 3.0, fraction: float = 0.1, seed: int | None = None) -> None:
         super().__init__()
-        self.lower = check_positive(lower, "lower", "SignGuard")
-        self.upper = check_positive(upper, "upper", "SignGuard")
-        self.fraction = check_positive(fraction, "fraction", "SignGuard")
+        self.lower = number(lower, "lower", "SignGuard", above=0)
+        self.upper = number(upper, "upper", "SignGuard", above=0)
+        self.fraction = number(fraction, "fraction", "SignGuard", above=0, at_most=1)
         if not self.lower <= 1.0 <= self.upper:
             raise ValueError(
                 f"SignGuard was given lower = {lower} and upper = {upper}; give lower <= 1 <= upper, so that "
                 "the median norm itself passes."
             )
-        if self.fraction > 1.0:
-            raise ValueError(f"SignGuard was given fraction = {fraction}; give a share of the columns in (0, 1].")
-        self.draws = Draws(seed, "SignGuard")
+        self.seed = whole_number(seed, "seed", "SignGuard", at_least=0, or_none=True)
 
     def least_rows(self, f: int) -> int:
-        """See `Stage.least_rows`."""
         return 3
 
-    def options(self) -> dict[str, Any]:
-        """See `Stage.options`."""
-        defaults = {"lower": 0.1, "upper": 3.0, "fraction": 0.1}
-        given = {key: getattr(self, key) for key, value in defaults.items() if getattr(self, key) != value}
-        return given if self.draws.seed is None else given | {"seed": self.draws.seed}
-
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        """See `Rule.aggregate`."""
         norms = rows.geometry.norms
         median = float(np.median(norms))
         usual = (norms >= self.lower * median) & (norms <= self.upper * median)
@@ -98,23 +87,11 @@ class SignGuard(Drawing, Rule):
     def _shares(self, rows: Rows) -> NDArray[np.float64]:
         """(m, 3) shares of positive, zero and negative values in a random window of the columns."""
         width = max(1, ceil(self.fraction * rows.d)) if rows.d else 0
-        start = int(self.draws.generator.integers(rows.d - width + 1))
-        readers = rows.scan(partial(_Signs, count=rows.count), columns=(start, start + width))
-        counts = np.sum([reader.counts for reader in readers], axis=0)
-        shares: NDArray[np.float64] = counts / max(width, 1)
+        start = int(rows.generator().integers(rows.d - width + 1))
+        count = lambda block, _, counts: signs.count_signs(block, counts)  # noqa: E731
+        found = rows.scan(count, zeros(rows.count, 3, dtype=np.int64), columns=(start, start + width))
+        shares: NDArray[np.float64] = found / max(width, 1)
         return shares
-
-
-class _Signs(BlockReader):
-    def __init__(self, updates: Updates, width: int, *, count: int, **options: Any) -> None:
-        super().__init__(updates, width, **options)
-        self.counts = np.zeros((count, 3), dtype=np.int64)
-
-    def use(self, start: int, stop: int, block: FloatArray) -> None:
-        """See `BlockReader.use`."""
-        from flwr_robust import kernels
-
-        kernels.count_signs(block, self.counts)
 
 
 def _largest_cluster(features: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from flwr_robust.rules.base import State
-from flwr_robust.updates import FloatArray
+from flwr_robust.engine.device import FloatArray
+from flwr_robust.rules.checks import number
+from flwr_robust.rules.run import State
 
 # What the momentum is called in a saved state.
 NAME = "server_momentum"
@@ -26,9 +27,7 @@ class ServerMomentum:
     """
 
     def __init__(self, beta: float, owner: str) -> None:
-        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < 1:
-            raise ValueError(f"{owner} was given server_momentum = {beta!r}; give a number in [0, 1).")
-        self.beta = float(beta)
+        self.beta = number(beta, "server_momentum", owner, at_least=0, below=1)
         self.value: FloatArray | None = None
 
     def step(self, aggregate: FloatArray) -> None:

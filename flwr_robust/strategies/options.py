@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, cast
 
 from flwr.app import MetricRecord, RecordDict
 
-from flwr_robust.devices import CPU, Device, choose_device
-from flwr_robust.metrics import median_metrics
-from flwr_robust.rules.checks import check_threads
+from flwr_robust.engine.choose import device_for
+from flwr_robust.engine.cpu import CPU
+from flwr_robust.engine.device import Device
+from flwr_robust.messages.replies import median_metrics
+from flwr_robust.rules.checks import whole_number
 
 Init = TypeVar("Init", bound=Callable[..., None])
 MetricsFunction = Callable[[list[RecordDict], str], MetricRecord]
@@ -41,10 +43,10 @@ class RecordOptions(TypedDict, total=False):
         File that gets one JSON line a round.
     suspicion : float, optional
         Keeps an exponentially weighted record of the quarantines and zero weights of each node, with this
-        decay in (0, 1): see `flwr_robust.suspicion.Suspicion`. Off by default.
+        decay in (0, 1): see `flwr_robust.record.suspicion.Suspicion`. Off by default.
     exclude_after : float, optional
         In (0, 1]: nodes whose suspicion is above it are asked to train no more; at most num_malicious_nodes
-        of the connected nodes, the most suspicious first, and never so many that the rule lacks replies.
+        of the connected nodes, the most suspicious first, and never more than the rule can spare.
         They are still asked to evaluate. Off by default.
     """
 
@@ -108,13 +110,13 @@ def threads_and_device(
         If an option has a value that makes no sense; the text names the owner.
     """
     if "threads" in options:
-        threads = check_threads(options["threads"], owner)
+        threads = whole_number(options["threads"], "threads", owner, or_none=True)
     if "device" in options:
-        device = choose_device(options["device"], owner)
+        device = device_for(options["device"], owner)
     return threads, device
 
 
-def check_wrapper_options(options: WrapperOptions, owner: str) -> None:
+def refuse_unknown(options: WrapperOptions, owner: str) -> None:
     """Refuse what is no option of wrappers, as Python does for named parameters.
 
     Raises
@@ -137,15 +139,17 @@ def fedavg_options(options: Options) -> FedAvgOptions:
     return chosen
 
 
-def flowers_order(*own: str) -> Callable[[Init], Init]:
-    """Let a constructor that takes keywords alone be called by position too, as Flower's twin can be.
+def positional_as_in_flower(*own: str, last: Sequence[str] = ()) -> Callable[[Init], Init]:
+    """Let a constructor that takes keywords alone be called by position too, as Flower's class of that name.
 
     Parameters
     ----------
     *own : str
-        The twin's own parameters, which stand behind FedAvg's numbers of nodes in its signature.
+        That class's own parameters, which stand behind FedAvg's numbers of nodes in its signature.
+    last : sequence of str
+        Those that stand behind all of FedAvg's.
     """
-    names = list(FedAvgOptions.__annotations__)
+    names = [*FedAvgOptions.__annotations__, *last]
     names[5:5] = own
 
     def decorate(init: Init) -> Init:

@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import Strategy
 
 import flwr_robust
 from flwr_robust import rules
-from flwr_robust.rules.base import GaveUpError, Rule
+from flwr_robust.rules import GaveUpError, Rule
 from simulations.bench.messages import Problem
 from simulations.wording import unknown
 
@@ -173,7 +173,7 @@ def _matrix(name: str, problem: Problem) -> Callable[[], Thunk]:
 
 def _require_rows(rule: Rule, n: int) -> None:
     try:
-        rule.check(n)
+        rule.require_rows(n)
     except ValueError as error:
         raise SkippedError(str(error)) from error
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from flwr_robust import kernels
-from flwr_robust.rules.base import CoordinateRule, Needs, Rule
+from flwr_robust.engine.kernels import blocks as kernels
+from flwr_robust.rules import CoordinateRule, Needs, Rule
 from simulations.bench.messages import Matrix, Problem
 
 # Values that are copied at a time into a buffer that stays in a core's cache.

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from threadpoolctl import threadpool_limits
 
-from flwr_robust.devices import choose_device
-from flwr_robust.parallel import default_threads
+from flwr_robust.engine.choose import device_for
+from flwr_robust.engine.cpu import default_threads
 from simulations.bench.cases import all_cases, quiet
 from simulations.bench.growth import GrowthBench
 from simulations.bench.measure import Bench
@@ -79,7 +79,7 @@ def run_bench(options: Options, console: Console) -> dict[str, Any]:
     """
     n, d, f = options.sizes
     try:
-        device = None if options.device is None else choose_device(options.device, "the bench").name
+        device = None if options.device is None else device_for(options.device, "the bench").name
         cases = all_cases(
             options.only or (), peers=not options.skip_peers, matrices=not options.skip_matrices, device=device
         )

@@ -16,16 +16,16 @@ PARTS = (READING, GRAM, PLANNING, COMBINING, WRITING, OTHER)
 # What each part is the time of, less what others are called from within it. Replies are read as views:
 # the first touch of their bytes counts to the pass that does it.
 WATCHED: tuple[tuple[str, str], ...] = (
-    ("flwr_robust.strategies.gate:read_replies", READING),
-    ("flwr_robust.engine:look", GRAM),
-    ("flwr_robust.strategies.aggregation:aggregate", PLANNING),
-    ("flwr_robust.rows:Rows.combine", COMBINING),
-    ("flwr_robust.rows:Rows.reduce", COMBINING),
-    ("flwr_robust.rows:Rows.scan", COMBINING),
-    ("flwr_robust.rows:Rows.row", COMBINING),
-    ("flwr_robust.rows:Rows.take", COMBINING),
-    ("flwr_robust.rows:Rows.lp_distances", COMBINING),
-    ("flwr_robust.strategies.aggregation:RobustAggregation._new_model", WRITING),
+    ("flwr_robust.strategies.robust:read_replies", READING),
+    ("flwr_robust.rules.run:measure", GRAM),
+    ("flwr_robust.strategies.robust:run", PLANNING),
+    ("flwr_robust.engine.rows:Rows.combine", COMBINING),
+    ("flwr_robust.engine.rows:Rows.reduce", COMBINING),
+    ("flwr_robust.engine.rows:Rows.scan", COMBINING),
+    ("flwr_robust.engine.rows:Rows.row", COMBINING),
+    ("flwr_robust.engine.rows:Rows.take", COMBINING),
+    ("flwr_robust.engine.lp:squared_lp_distances", COMBINING),
+    ("flwr_robust.messages.arrays:Layout.step", WRITING),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from clients import attacks, mods
 from clients.attacks import Attack, LabelPoison
 from flwr_robust import rules
-from flwr_robust.rules.base import Rule
+from flwr_robust.rules import Rule
 from flwr_robust.rules.mixtailor import default_pool
 from simulations.wording import unknown
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, ValidationError
 
 from clients.attacks import Attack
-from flwr_robust.rules.base import Rule
+from flwr_robust.rules import Rule
 from simulations.config.catalog import (
     AUGMENTATIONS,
     DATA_HOLDERS,

@@ -12,11 +12,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
 from flwr_robust import RobustStrategy
-from flwr_robust.deviation import deviation, measure_with
-from flwr_robust.engine import Aggregate
-from flwr_robust.geometry import Geometry
-from flwr_robust.report import RoundReport
-from flwr_robust.updates import ReplyUpdates
+from flwr_robust.engine.geometry import Geometry
+from flwr_robust.engine.updates import Updates
+from flwr_robust.record.report import RoundReport
+from flwr_robust.rules.run import Aggregate, BadRows, Skipped
+from flwr_robust.rules.theory import deviation, measure_with
 from simulations.config.catalog import FAULTS, measures_in
 from simulations.config.run_config import RunConfig
 from simulations.config.schedules import parse_schedule
@@ -85,10 +85,10 @@ class RecordedStrategy(RobustStrategy):
         self._recorder.train_metrics({**(metrics or {}), "aggregation-seconds": round(seconds, 6), **found})
         return arrays, metrics
 
-    def _aggregate(self, updates: ReplyUpdates) -> Aggregate:
+    def _aggregate(self, updates: Updates) -> Aggregate | BadRows | Skipped:
         """Measure updates and aggregate where both are at hand: the aggregate is soon overwritten."""
         outcome = super()._aggregate(updates)
-        if self._measures:
+        if self._measures and isinstance(outcome, Aggregate):
             started = perf_counter()
             self._measured = measure_with(updates, outcome.vector)
             self._measuring += perf_counter() - started

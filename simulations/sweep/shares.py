@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flwr_robust.parallel import default_threads
+from flwr_robust.engine.cpu import default_threads
 from simulations.engine.session import LOCAL, Resources, ray_address
 
 # A session takes its time to start and about a gigabyte of memory. On two cores, two sessions were 8 % faster than

@@ -107,6 +107,27 @@ def update(reply: Message, arrays: ArrayRecord | None = None) -> Any:
     return floats(reply.content) - floats(RecordDict({"arrays": arrays or model()}))
 
 
+def arrays_of(reply: Message) -> ArrayRecord:
+    return next(iter(reply.content.array_records.values()))
+
+
+def with_statistics() -> ArrayRecord:
+    """The model with running statistics of batch normalisation."""
+    zeros, ones = Array(np.zeros(4, np.float32)), Array(np.ones(4, np.float32))
+    return ArrayRecord({**model(), "bn.running_mean": zeros, "bn.running_var": ones})
+
+
+class Spy(attacks.SignFlip):
+    """Keeps what it was shown."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "shown", [])
+
+    def craft(self, sight: attacks.Sight) -> Any:
+        self.shown.append(sight)
+        return super().craft(sight)
+
+
 def by_node(replies: Iterable[Message]) -> dict[int, Message]:
     return {reply.metadata.src_node_id: reply for reply in replies}
 

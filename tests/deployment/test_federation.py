@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from flwr_robust.report import RoundReport, read_reports
+from flwr_robust.record.report import RoundReport, read_reports
 from tests.deployment.flower import START_TIMEOUT, daemon, flower_environment, free_ports, superlink
 from tests.deployment.recipe import ROOT, Recipe
 

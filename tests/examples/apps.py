@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from flwr.app import Context, Message, RecordDict
 
-from tests.messages import RunGrid
+from tests.flower_messages import RunGrid
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NODES = 5

@@ -15,8 +15,8 @@ from flwr.server.workflow import DefaultWorkflow
 
 from flwr_robust import rules
 from flwr_robust.legacy import RobustFedAvg
+from tests.flower_messages import RunGrid
 from tests.legacy import lies
-from tests.messages import RunGrid
 
 HONEST, ROUNDS = 5, 3
 START = [np.zeros((2, 2), np.float32), np.zeros(3, np.float32)]
@@ -110,5 +110,5 @@ def test_the_first_model_comes_from_a_client(run, caplog):
         run(make_grid(), strategy)
     assert all(np.array_equal(a, b) for a, b in zip(seen[0], START, strict=True))
     assert max(float(np.abs(a - 1).max()) for a in seen[-1]) < 0.25
-    assert "one node, which may lie, chooses the model" in caplog.text
+    assert "one node, which may be malicious, chooses the initial model" in caplog.text
     assert strategy.reports[0].nodes[1].norm == pytest.approx(0.5 * np.sqrt(7), rel=1e-5)

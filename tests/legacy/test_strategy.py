@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import random
 
@@ -86,7 +85,7 @@ def test_the_first_model_may_come_from_a_client(caplog):
     with caplog.at_level(logging.WARNING, logger="flwr"):
         arrays, _ = train(strategy, federation(walk, walk, walk, start=start)[1], rounds=1)
     assert np.allclose(arrays[0], 0.77)
-    assert "one node, which may lie, chooses the model" in caplog.text
+    assert "one node, which may be malicious, chooses the initial model" in caplog.text
     # Norms are those of steps from 0.5 by 0.26, 0.27, 0.28, so the model was subtracted.
     assert strategy.reports[0].nodes[2].norm == pytest.approx(0.27 * np.sqrt(3), rel=1e-5)
 
@@ -173,15 +172,6 @@ def test_failures_are_fates():
     assert strategy.reports[-1].unanswered == []
 
 
-def test_failures_of_unknown_nodes_are_logged(caplog):
-    strategy = RobustFedAvg(rules.Median())
-    one, *_ = start_round(strategy, 4)
-    with caplog.at_level(logging.WARNING, logger="flwr"):
-        strategy.aggregate_fit(1, [(one, fit_res(START))], [ValueError("a")])
-    assert strategy.reports[-1].unanswered == [2, 3, 4]
-    assert "1 failures of unknown nodes: ValueError: a" in caplog.text
-
-
 def test_strangers_and_second_results_do_not_count():
     strategy = RobustFedAvg(rules.Mean())
     one, two = start_round(strategy, 2)
@@ -203,24 +193,6 @@ def test_failures_that_are_not_accepted_skip_the_round():
     assert strategy.reports[-1].skipped == "there were 1 failures, and accept_failures is False"
     strategy.configure_evaluate(1, ndarrays_to_parameters(START), manager([one, two]))
     assert strategy.aggregate_evaluate(1, [(one, EvaluateRes(OK, 1.0, 1, {}))], [ValueError("a")]) == (None, {})
-
-
-def test_reports_are_written(tmp_path):
-    path = tmp_path / "report.jsonl"
-    strategy = RobustFedAvg(rules.Krum(f=1), report_path=path)
-    clients = start_round(strategy, 4)
-    strategy.aggregate_fit(7, [(c, fit_res(walk(node_number(c), START))) for c in clients], [])
-    line = json.loads(path.read_text())
-    assert (line["round"], line["chain"], line["n"], line["f"]) == (7, "Krum(f=1)", 4, 1)
-    assert sum(node["weight"] for node in line["nodes"].values()) == 1
-
-
-@pytest.mark.parametrize("cid", ["phone", "-3", "1.5", "٣", str(2**64)])
-def test_clients_without_a_number_have_a_digest(cid):
-    number = node_number(FakeClient(cid))
-    assert number == node_number(FakeClient(cid))
-    assert 0 <= number < 2**64
-    assert number != node_number(FakeClient("tablet"))
 
 
 # ---------------------------------------------------------------- metrics
@@ -331,7 +303,7 @@ def test_f_comes_from_the_rule_and_is_logged(caplog):
     with caplog.at_level(logging.INFO, logger="flwr"):
         RobustFedAvg(rules.Krum(), initial_parameters=ndarrays_to_parameters(START)).initialize_parameters(manager([]))
     assert "Chain: Krum(f=0)" in caplog.text
-    assert "protects from nobody" in caplog.text
+    assert "tolerates no malicious node" in caplog.text
 
 
 def test_flowers_privacy_wrapper_runs_around_it():

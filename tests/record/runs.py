@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from flwr_robust.record.fates import Fate, Node
-from flwr_robust.report import NodeReport, RoundReport
+from flwr_robust.record.report import NodeReport, RoundReport
 
 BIG = 2**63 + 11  # Flower's node ids take 64 bits
 

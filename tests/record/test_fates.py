@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flwr_robust.record.fates import Fate, Node, ReportError, fate_of, make_fates, read_runs
-from flwr_robust.report import NodeReport, RoundReport, read_reports
+from flwr_robust.record.report import NodeReport, RoundReport, read_reports
 from tests.record.runs import BIG, FATES, some_run
 
 SHARES = {Fate.QUARANTINED: 1.0, Fate.ZERO_WEIGHT: 1.0, Fate.PARTLY_USED: 0.25, Fate.CLIPPED: 0.0, Fate.USED: 0.0}

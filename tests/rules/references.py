@@ -72,7 +72,7 @@ def nnm(X, f):
         last = sorted(far[i, j] for j in others)[len(X) - f - 2] if len(X) - f > 1 else 0.0
         nearer = [j for j in others if far[i, j] < last * (1 - TIE)]
         tied = [j for j in others if abs(far[i, j] - last) <= last * TIE]
-        mixed.append(X[[i, *nearer, *tied][: len(X) - f]].mean(axis=0))
+        mixed.append(X[sorted([i, *nearer, *tied][: len(X) - f])].mean(axis=0))
     return np.array(mixed)
 
 
@@ -102,10 +102,16 @@ def mean_around_median(X, keep):
 
 
 def bulyan(X, f, selection="krum", p=2):
-    """MixTailor 5: choose n - 2f rows one by one, then the mean of n - 4f values around the median."""
+    """MixTailor 5: choose n - 2f rows, then the mean of n - 4f values around the median.
+
+    They are chosen one by one; by Multi-Krum, as Flower does, all at once with n - f - 2 neighbours.
+    """
     X = np.asarray(X, dtype=np.float64)
     left, chosen = list(range(len(X))), []
-    for _ in range(len(X) - 2 * f):
+    if selection == "multi-krum":
+        scores = krum_scores(X, max(1, len(X) - f - 2), p)
+        chosen = np.argsort(scores, kind="stable")[: len(X) - 2 * f].tolist()
+    while len(chosen) < len(X) - 2 * f:
         rows = X[left]
         if selection == "krum":
             scores = krum_scores(rows, max(1, len(left) - f - 1), p)
@@ -118,19 +124,22 @@ def bulyan(X, f, selection="krum", p=2):
 
 
 def geometric_median(X, steps=5000):
-    """Weiszfeld's iteration, written plainly."""
+    """Weiszfeld's iteration, written plainly; a row that the others pull less than it holds is the median itself."""
     X = np.asarray(X, dtype=np.float64)
-    y = X.mean(axis=0)
+    for x in X:
+        away = np.linalg.norm(X - x, axis=1)
+        others = away > 1e-14 * np.linalg.norm(X, axis=1)
+        if np.linalg.norm(((X[others] - x) / away[others, None]).sum(axis=0)) <= (~others).sum():
+            return x
+    # Seen from their midst: rows that nearly agree differ in few digits.
+    start, y = np.median(X, axis=0), 0.0
     for _ in range(steps):
-        far = np.linalg.norm(X - y, axis=1)
-        if far.max() == 0:
-            break
-        nearness = far.max() / np.maximum(far, 1e-200 * far.max())
-        new = (X * nearness[:, None]).sum(axis=0) / nearness.sum()
-        if np.linalg.norm(new - y) <= 1e-15 * np.median(far):
+        away = np.linalg.norm(X - start - y, axis=1)
+        new = ((X - start) / away[:, None]).sum(axis=0) / (1 / away).sum()
+        if np.linalg.norm(new - y) <= 1e-13 * np.median(away):
             break
         y = new
-    return y
+    return start + y
 
 
 def faba(X, f):
@@ -207,3 +216,70 @@ def lasa(X, sizes, sparsity, magnitude_radius, direction_radius):
         result.append(layer[passed].mean(axis=0) if passed.any() else np.median(layer, axis=0))
         start += size
     return np.concatenate(result)
+
+
+def sparsefed(rounds, k=0.5, max_norm=None, momentum=0.9):
+    """LASA 2 and 5: clip, mean, momentum, error, top-k; the rest waits. What comes out of each round."""
+    d = np.shape(rounds[0])[1]
+    u, e, outputs = np.zeros(d), np.zeros(d), []
+    for X in rounds:
+        norms = np.linalg.norm(np.asarray(X, dtype=np.float64), axis=1)
+        u = momentum * u + clip(X, np.median(norms) if max_norm is None else max_norm).mean(axis=0)
+        e = e + u
+        outputs.append(top_k(e, max(1, int(k * d + 1e-9))))
+        e = e - outputs[-1]
+    return outputs
+
+
+def signguard(X, lower=0.1, upper=3.0, fraction=1.0, seed=1):
+    """LASA 5: norm filter, MeanShift on the shares of signs in a window, clip to the median norm, mean."""
+    from sklearn.cluster import MeanShift, estimate_bandwidth
+
+    X = np.asarray(X, dtype=np.float64)
+    width = int(np.ceil(fraction * X.shape[1]))
+    start = np.random.Generator(np.random.PCG64(seed)).integers(X.shape[1] - width + 1)
+    norms = np.linalg.norm(X, axis=1)
+    median = np.median(norms)
+    shares = np.stack([[np.mean(x > 0), np.mean(x == 0), np.mean(x < 0)] for x in X[:, start : start + width]])
+    bandwidth = estimate_bandwidth(shares, quantile=max(0.5, 2 / len(X)), random_state=0)
+    if bandwidth > 1e-12:
+        labels = MeanShift(bandwidth=bandwidth).fit(shares).labels_
+    else:
+        labels = np.array([np.flatnonzero((shares == row).all(axis=1))[0] for row in shares])
+    largest = max(np.unique(labels), key=lambda label: (np.sum(labels == label), -np.flatnonzero(labels == label)[0]))
+    usual = (norms >= lower * median) & (norms <= upper * median)
+    kept = usual & (labels == largest)
+    kept = kept if kept.any() else usual
+    return clip(X, median)[kept].mean(axis=0)
+
+
+def lfighter(X, start, classes, features):
+    """LPA 5.1 and the notes on its code, on the rows themselves."""
+    from sklearn.cluster import KMeans
+
+    X = np.asarray(X, dtype=np.float64)
+    weight = X[:, start : start + classes * features].reshape(len(X), classes, features)
+    change = np.linalg.norm(weight, axis=2).sum(axis=0)
+    two = np.argsort(-change, kind="stable")[:2]
+    points = weight[:, two].reshape(len(X), -1)
+    labels = KMeans(2, random_state=0, n_init=10).fit(points).labels_
+    scores = {}
+    for label in dict.fromkeys(labels.tolist()):
+        members = points[labels == label]
+        norms = np.linalg.norm(members, axis=1)[:, None]
+        unit = members / np.where(norms > 0, norms, 1.0)
+        similarity = unit @ unit.T
+        np.fill_diagonal(similarity, 0.0)
+        scores[label] = len(members) / len(X) * (1 - similarity.min(axis=1).mean())
+    return X[labels == max(scores, key=scores.get)].mean(axis=0)
+
+
+def dnc(X, f):
+    """LASA 5, in one iteration over all columns: the mean without the f highest projections."""
+    return np.asarray(X, dtype=np.float64)[np.argsort(dnc_scores(X), kind="stable")[: len(X) - f]].mean(axis=0)
+
+
+def bucketing(X, size, seed):
+    """NNM 10: means of buckets of a random permutation."""
+    X, order = np.asarray(X, dtype=np.float64), np.random.default_rng(seed).permutation(len(X))
+    return np.array([X[order[k : k + size]].mean(axis=0) for k in range(0, len(X), size)])

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from flwr_robust import rules
+from flwr_robust.engine.choose import updates_for
+from flwr_robust.rules.run import run
 from tests.rules.data import assert_close, matrix
 
 
@@ -45,9 +47,7 @@ def test_far_away_rows_have_bounded_pull(p):
 
 
 def test_passes_are_limited():
-    from flwr_robust.engine import aggregate, as_updates
-
-    X = as_updates(matrix("normal", 9, 300, seed=5))
-    outcome = aggregate(rules.GeometricMedian(p=4, max_iterations=7), X)
+    X = updates_for(matrix("normal", 9, 300, seed=5))
+    outcome = run(rules.GeometricMedian(p=4, max_iterations=7), X)
     assert outcome.passes <= 1 + 1 + 1 + 7
     assert outcome.weights is None

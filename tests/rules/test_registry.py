@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 
 from flwr_robust import rules
+from flwr_robust.rules.registry import collect
+
+
+def test_rules_come_first_and_each_kind_in_alphabetical_order():
+    names = list(rules.REGISTRY)
+    assert names[-4:] == ["arc", "bucketing", "nnm", "static-clipping"]
+    assert names[:-4] == sorted(names[:-4])
+    assert all(issubclass(rules.REGISTRY[name], rules.Rule) for name in names[:-4])
+
+
+def test_classes_that_name_their_source_are_collected():
+    given = {
+        "Mine": type("Mine", (rules.Median,), {"source": "a note"}),
+        "Helper": type("Helper", (rules.Median,), {}),
+        "Median": rules.Median,
+        "chain": rules.chain,
+    }
+    with patch.dict(rules.REGISTRY, clear=True):
+        collect(given)
+        assert {"median": rules.Median, "mine": given["Mine"]} == rules.REGISTRY
+        assert repr(rules.from_spec("mine")) == "Mine()"
 
 
 def test_a_chain_by_name():
@@ -24,7 +47,7 @@ def test_arguments_reach_their_stage():
     ("spec", "args", "message"),
     [
         ("krumm", {}, "did you mean 'krum'"),
-        ("", {}, "choose from mean, median"),
+        ("", {}, "choose from bulyan, centered-clipping"),
         ("nnm", {}, "end it with a rule, as in 'nnm.trimmed-mean'"),
         ("krum+nnm", {}, "which comes last"),
         ("krum", {"s": 1}, "no stage of 'krum' takes 's'; choose from krum.f, krum.num_neighbors, krum.p"),

@@ -10,7 +10,7 @@ from simulations.config.run_config import RunConfig
 from simulations.node.client import app
 from simulations.run.results import RunResult, read_result
 from simulations.run.runner import learn_partitions, run
-from tests.messages import FakeGrid
+from tests.flower_messages import FakeGrid
 
 
 class LocalGrid(FakeGrid):

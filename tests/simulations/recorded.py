@@ -1,7 +1,7 @@
 """A run's files as the simulation leaves them."""
 
 from flwr_robust.record.fates import Fate
-from flwr_robust.report import RoundReport
+from flwr_robust.record.report import RoundReport
 from simulations.config.run_config import RunConfig
 from simulations.run.recorder import RunRecorder
 from tests.record.runs import BIG, FATES

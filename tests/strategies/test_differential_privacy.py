@@ -18,7 +18,7 @@ from flwr.serverapp.strategy import (
 from flwr.supercore.privacy_accounting import SamplingMethod
 
 from flwr_robust import ARC, NNM, TrimmedMean, rules
-from tests.messages import FakeGrid, error, record, reply, trainer, values
+from tests.flower_messages import FakeGrid, error, record, reply, trainer, values
 
 NODES = 7
 NORM = 0.5  # the clipping norm of the differential-privacy wrapper

@@ -10,9 +10,9 @@ import pytest
 
 import flwr_robust
 from flwr_robust import ARC, NNM, Bucketing, Krum, MixTailor, RobustStrategy, SparseFed, TrimmedMean, rules
-from tests.messages import record, reply
+from tests.flower_messages import record, reply
 
-N, D, F = 17, 1_000_000, 2
+N, D, F = 17, 400_000, 2
 SPLIT = D - 1000
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import re
 from itertools import product
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
-from flwr.serverapp.strategy import Strategy
 
-import flwr_robust
 from flwr_robust import (
     ARC,
     LASA,
     MDA,
     NNM,
     Bucketing,
+    Bulyan,
     CenteredClipping,
     DnC,
+    GeometricMedian,
     Krum,
     LFighter,
     Mean,
@@ -32,7 +32,16 @@ from flwr_robust import (
     TrimmedMean,
     rules,
 )
-from tests.messages import FakeGrid, error, flat, mock_reply, models, record, reply, trainer, values
+from tests.flower_messages import FakeGrid, ask, error, flat, mock_reply, models, record, reply, trainer, values
+from tests.messages.unusable import MODEL, NOT_FINITE, RECORDS
+
+
+def silent(node_ids):
+    """A grid whose nodes are asked, and reply nothing by themselves."""
+    return FakeGrid(list(node_ids), lambda *_: None)
+
+
+# ---------------------------------------------------------------- the new model
 
 
 def test_the_models_difference_is_aggregated_from_the_model_that_was_sent():
@@ -54,15 +63,6 @@ def test_a_whole_run_with_evaluation():
     assert result.train_metrics_clientapp[3]["loss"] == 1.0
     assert result.evaluate_metrics_clientapp[2]["accuracy"] == 0.5
     assert [report.round for report in strategy.reports] == [1, 2, 3]
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_dtypes_are_kept(dtype):
-    sent = models(5, dtype=dtype)
-    arrays, _ = Median().aggregate_train(1, [reply(i, model) for i, model in enumerate(sent)])
-    for name, value in values(arrays).items():
-        assert value.dtype == dtype
-        assert np.allclose(value, np.median([model[name] for model in sent], axis=0), atol=1e-3)
 
 
 def test_mixed_dtypes_and_integer_arrays():
@@ -88,153 +88,14 @@ def test_mixed_dtypes_and_integer_arrays():
 
 def test_flowers_mock_replies_are_taken():
     sent = models(5)
-    for strategy in (Krum(num_malicious_nodes=1), flwr_robust.ARC(flwr_robust.NNM(Median(num_malicious_nodes=1)))):
+    for strategy in (Krum(num_malicious_nodes=1), ARC(NNM(Median(num_malicious_nodes=1)))):
         arrays, metrics = strategy.aggregate_train(1, [mock_reply(record(model)) for model in sent])
         expected = strategy.rule(np.stack([flat(model) for model in sent]))
         assert np.allclose(flat(values(arrays)), expected, atol=1e-6)
         assert metrics["robust/num-accepted"] == 5
 
 
-def test_the_report_names_weights_norms_and_clipping():
-    sent = [{"w": np.array([v, 0.0], np.float32)} for v in (1.0, 1.1, 1.2, 1.3, 90.0)]
-    strategy = flwr_robust.ARC(MultiKrum(num_malicious_nodes=1, num_nodes_to_select=3))
-    strategy.aggregate_train(4, [reply(100 + i, model) for i, model in enumerate(sent)])
-    report = strategy.reports[-1]
-    assert (report.round, report.n, report.f) == (4, 5, 1)
-    assert report.chain == "chain(ARC(f=1), MultiKrum(f=1, m=3))"
-    nodes = report.nodes
-    assert sorted(nodes) == [100, 101, 102, 103, 104]
-    # Clipped to 1.3 the last one is chosen with 1.2 and 1.3, at what clipping has left of its third.
-    weights = [nodes[100 + i].weight for i in range(5)]
-    assert weights == pytest.approx([0, 0, 1 / 3, 1 / 3, 1.3 / 90 / 3])
-    assert nodes[104].norm == pytest.approx(90.0)
-    assert report.threshold == pytest.approx(1.3)
-    assert nodes[104].clip_factor == pytest.approx(1.3 / 90.0)
-    assert nodes[100].clip_factor == 1.0
-
-
-def test_the_report_is_one_json_line_a_round(tmp_path):
-    path = tmp_path / "deep" / "report.jsonl"
-    strategy = Krum(num_malicious_nodes=1, report_path=path)
-    for current in (1, 2):
-        replies = [reply(i, model) for i, model in enumerate(models(4))]
-        strategy.aggregate_train(current, [*replies, error(9)])
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["round"] for line in lines] == [1, 2]
-    assert lines[0]["nodes"]["9"] == {
-        "status": "quarantined",
-        "reason": "error reply: out of memory",
-        "weight": None,
-        "norm": None,
-        "clip_factor": None,
-        "used": None,
-    }
-
-
-def test_too_few_replies_leave_the_model_alone(caplog):
-    start = record({"w": np.ones(2, np.float32)})
-    strategy = Krum(num_malicious_nodes=2)
-    strategy.configure_train(1, start, ConfigRecord(), FakeGrid([1, 2, 3, 4], lambda *_: None))
-    with caplog.at_level(logging.WARNING, logger="flwr"):
-        arrays, metrics = strategy.aggregate_train(1, [reply(i, {"w": np.zeros(2, np.float32)}) for i in (1, 2)])
-    assert arrays is start
-    assert metrics["robust/skipped"] == 1
-    assert "n = 2 rows with f = 2, but it needs n > 2f, so at least 5 rows" in strategy.reports[-1].skipped
-    assert "the global model stays" in caplog.text
-    arrays, _ = strategy.aggregate_train(2, [])
-    assert arrays is start
-
-
-def test_no_replies_and_no_model():
-    nothing = {"robust/num-accepted": 0, "robust/num-quarantined": 0, "robust/skipped": 1}
-    assert Median().aggregate_train(1, []) == (None, MetricRecord(nothing))
-
-
-def test_a_model_stays_within_the_range_of_its_dtype():
-    big = float(np.finfo(np.float32).max)
-    start = record({"w": np.full(2, big, np.float32)})
-    strategy = Mean(server_learning_rate=10.0)
-    strategy.configure_train(1, start, ConfigRecord(), FakeGrid([1, 2], lambda *_: None))
-    arrays, _ = strategy.aggregate_train(1, [reply(i, {"w": np.full(2, -big / 2, np.float32)}) for i in (1, 2)])
-    assert np.isfinite(values(arrays)["w"]).all()
-
-
-def test_metrics_of_lying_nodes_do_not_move_the_median():
-    model = {"w": np.zeros(2, np.float32)}
-    told = [
-        {"num-examples": 1, "loss": 1.0, "parts": [1.0, 2.0]},
-        {"num-examples": -5, "loss": 2.0, "parts": [3.0, 4.0]},
-        {"num-examples": 10**18, "loss": 3.0, "parts": [5.0, 6.0], "extra": 1.0},
-        {"num-examples": float("nan"), "loss": float("nan"), "parts": [1.0]},
-        {"loss": [1e300], "parts": 7.0},
-    ]
-    arrays, metrics = Mean().aggregate_train(1, [reply(i, model, t) for i, t in enumerate(told)])
-    assert np.array_equal(values(arrays)["w"], [0.0, 0.0])
-    assert metrics["loss"] == 2.0
-    assert metrics["parts"] == [3.0, 4.0]
-    assert "extra" not in metrics
-    assert "num-examples" not in metrics
-
-
-def test_the_median_of_huge_metrics_is_a_number():
-    _, metrics = Mean().aggregate_train(1, [reply(i, {"w": np.zeros(1)}, {"loss": 1.6e308}) for i in range(2)])
-    assert metrics["loss"] == 1.6e308
-
-
-def test_a_users_metrics_function_that_fails_costs_the_metrics_only(caplog):
-    def fails(contents, key):
-        raise KeyError(key)
-
-    strategy = Median(train_metrics_aggr_fn=fails, evaluate_metrics_aggr_fn=fails)
-    replies = [reply(i, model) for i, model in enumerate(models(3))]
-    with caplog.at_level(logging.WARNING, logger="flwr"):
-        arrays, metrics = strategy.aggregate_train(1, replies)
-        assert strategy.aggregate_evaluate(1, replies) == MetricRecord()
-    assert arrays is not None
-    assert metrics["robust/num-accepted"] == 3
-    assert "fails failed on the nodes' metrics" in caplog.text
-
-
-def test_evaluation_drops_what_cannot_be_used():
-    def told(node, value):
-        return reply(node, {}, {"num-examples": 1, "accuracy": value}, kind="evaluate")
-
-    strategy = Median()
-    replies = [told(1, 0.5), told(2, 0.6), told(2, 0.9), told(3, float("inf")), told(4, 0.7), error(5)]
-    assert strategy.aggregate_evaluate(1, replies)["accuracy"] == pytest.approx(0.6)
-    assert strategy.aggregate_evaluate(1, [error(1)]) is None
-
-
-def test_summary_tells_the_chain_and_warns_of_f_0(caplog):
-    with caplog.at_level(logging.INFO, logger="flwr"):
-        flwr_robust.ARC(TrimmedMean(num_malicious_nodes=2, min_train_nodes=9)).summary()
-    text = caplog.text
-    assert "Chain: chain(ARC(f=2), TrimmedMean(f=2))" in text
-    assert "Least number of replies: 5" in text
-    # 6 * 2/5 * 7/5 + 4/5 (NNM Proposition 2, ARC Theorem 3.2).
-    assert "kappa at 9 replies: 4.16" in text
-    assert "protects from nobody" not in text
-    caplog.clear()
-    with caplog.at_level(logging.INFO, logger="flwr"):
-        Krum().summary()
-        Median().summary()
-    assert caplog.text.count("num_malicious_nodes is 0, so krum protects from nobody") == 1
-    assert caplog.text.count("protects from nobody") == 1
-
-
-def test_a_model_that_cannot_be_aggregated_stops_at_once():
-    grid = FakeGrid([1, 2], lambda *_: None)
-    with pytest.raises(ValueError, match="'w' has the dtype 'complex64'"):
-        Median().configure_train(1, record({"w": np.zeros(2, np.complex64)}), ConfigRecord(), grid)
-
-
-def test_nothing_trained_where_fraction_train_is_0():
-    strategy = Median(fraction_train=0.0)
-    assert list(strategy.configure_train(1, ArrayRecord(), ConfigRecord(), FakeGrid([1], lambda *_: None))) == []
-    assert isinstance(strategy, Strategy)
-
-
-def test_batch_normalisation_beside_rules_that_look_at_layers():
+def test_batch_normalisation_beside_rules_that_use_layers():
     rng = np.random.default_rng(8)
     sent = [
         {
@@ -256,11 +117,198 @@ def test_batch_normalisation_beside_rules_that_look_at_layers():
         assert found["bn.num_batches_tracked"] == 7
 
 
-def test_a_model_without_the_layer_that_a_rule_needs_stops_at_once():
-    grid = FakeGrid([1, 2, 3], lambda *_: None)
-    with pytest.raises(ValueError, match=r"no 2-D layer .* the layers are w \(3,\)"):
-        LFighter().configure_train(1, record({"w": np.zeros(3, np.float32)}), ConfigRecord(), grid)
+def test_a_model_that_the_rule_cannot_aggregate_stops_at_once():
+    for strategy, model, message in (
+        (Median(), np.zeros(2, np.complex64), "'w' has the dtype 'complex64'"),
+        (LFighter(), np.zeros(3, np.float32), r"no 2-D layer .* the layers are w \(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            strategy.configure_train(1, record({"w": model}), ConfigRecord(), silent([1, 2, 3]))
 
+
+def test_nothing_trained_where_fraction_train_is_0():
+    assert list(Median(fraction_train=0.0).configure_train(1, ArrayRecord(), ConfigRecord(), silent([1]))) == []
+
+
+def test_no_replies_and_no_model():
+    nothing = {"robust/num-accepted": 0, "robust/num-quarantined": 0, "robust/skipped": 1}
+    assert Median().aggregate_train(1, []) == (None, MetricRecord(nothing))
+
+
+@pytest.mark.parametrize("make", [Mean, LASA, lambda **k: ARC(NNM(TrimmedMean(num_malicious_nodes=2, **k)))])
+def test_the_number_of_threads_changes_nothing_but_rounding(make):
+    rng = np.random.default_rng(0)
+    replies = [reply(node, {"w": rng.standard_normal((300, 401), dtype=np.float32)}) for node in range(7)]
+    results = []
+    for threads in (None, 1, 2, 5):
+        arrays, _ = make(threads=threads).aggregate_train(1, replies)
+        results.append(arrays["w"].numpy())
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], rtol=1e-6, atol=1e-7)
+
+
+# ---------------------------------------------------------------- hostile replies
+
+CHAINS = {
+    "mean": lambda: Mean(),
+    "median": lambda: Median(),
+    "krum": lambda: Krum(num_malicious_nodes=1),
+    "arc+nnm+gm": lambda: ARC(NNM(GeometricMedian(num_malicious_nodes=1))),
+    "foreign": lambda: NNM(flower.FedAvg(), num_malicious_nodes=1),
+}
+
+
+@pytest.mark.parametrize("make", CHAINS.values(), ids=CHAINS)
+def test_unusable_replies_are_quarantined_and_change_nothing(make):
+    """All kinds at once, and NaN and infinity, which are found while the rule runs."""
+    kinds = RECORDS | {value: (made, "NaN or infinity") for value, made in NOT_FINITE.items()}
+    reasons = {node: reason for node, (_, reason) in enumerate(kinds.values(), start=10)}
+    bad = [reply(node, made) for node, (made, _) in enumerate(kinds.values(), start=10)]
+    good = [reply(i, {**MODEL, "w": np.full((2, 3), i, np.float32), "count": np.array(4)}) for i in range(1, 5)]
+
+    def play(replies):
+        strategy = make()
+        list(strategy.configure_train(1, record(MODEL), ConfigRecord(), silent([1, 2, 3, 4, *reasons])))
+        return strategy, *strategy.aggregate_train(1, replies)
+
+    _, expected, _ = play(good)
+    strategy, arrays, metrics = play([good[0], *bad, *good[1:]])
+    assert {name: array.data for name, array in arrays.items()} == {k: array.data for k, array in expected.items()}
+    fates = strategy.reports[-1].nodes
+    assert {node for node, fate in fates.items() if not fate.accepted} == reasons.keys()
+    for node, reason in reasons.items():
+        assert re.search(reason, fates[node].reason)
+    assert (metrics["robust/num-accepted"], metrics["robust/num-quarantined"]) == (4, len(kinds))
+
+
+def test_float64_values_beyond_float32_are_quarantined():
+    strategy = TrimmedMean(num_malicious_nodes=1)
+    sent = [1.0, 2.0, 3.0, 1e39, -1e308]
+    arrays, metrics = strategy.aggregate_train(1, [reply(i, {"w": np.array([v])}) for i, v in enumerate(sent)])
+    assert values(arrays)["w"] == 2.0
+    assert metrics["robust/num-quarantined"] == 2
+    assert "beyond float32" in strategy.reports[-1].nodes[3].reason
+
+
+def test_a_wrong_number_of_examples_does_not_cost_the_update():
+    numbers = [-1, 0, float("nan"), [1, 2], 10**30]
+    replies = [reply(i, {"w": np.float32([i])}, {"num-examples": given}) for i, given in enumerate(numbers)]
+    replies.append(Message(RecordDict({"arrays": record({"w": np.float32([5])})}), reply_to=ask(5)))
+    arrays, metrics = Mean().aggregate_train(1, replies)
+    assert values(arrays)["w"] == 2.5
+    assert "num-examples" not in metrics
+
+
+def test_a_users_metrics_function_that_fails_costs_the_metrics_only(caplog):
+    def fails(contents, key):
+        raise KeyError(key)
+
+    strategy = Median(train_metrics_aggr_fn=fails, evaluate_metrics_aggr_fn=fails)
+    replies = [reply(i, model) for i, model in enumerate(models(3))]
+    with caplog.at_level(logging.WARNING, logger="flwr"):
+        arrays, metrics = strategy.aggregate_train(1, replies)
+        assert strategy.aggregate_evaluate(1, replies) == MetricRecord()
+    assert arrays is not None
+    assert metrics["robust/num-accepted"] == 3
+    assert "fails failed on the nodes' metrics" in caplog.text
+
+
+def test_evaluation_drops_what_cannot_be_used():
+    def evaluated(node, value):
+        return reply(node, {}, {"num-examples": 1, "accuracy": value}, kind="evaluate")
+
+    replies = [evaluated(*pair) for pair in ((1, 0.5), (2, 0.6), (2, 0.9), (3, float("inf")), (4, 0.7))]
+    assert Median().aggregate_evaluate(1, [*replies, error(5)])["accuracy"] == pytest.approx(0.6)
+    assert Median().aggregate_evaluate(1, [error(1)]) is None
+
+
+# ---------------------------------------------------------------- reports and logs
+
+
+def test_the_report_names_weights_norms_and_clipping():
+    sent = [{"w": np.array([v, 0.0], np.float32)} for v in (1.0, 1.1, 1.2, 1.3, 90.0)]
+    strategy = ARC(MultiKrum(num_malicious_nodes=1, num_nodes_to_select=3))
+    strategy.aggregate_train(4, [reply(100 + i, model) for i, model in enumerate(sent)])
+    report = strategy.reports[-1]
+    assert (report.round, report.n, report.f) == (4, 5, 1)
+    assert report.chain == "chain(ARC(f=1), MultiKrum(f=1, m=3))"
+    nodes = report.nodes
+    assert sorted(nodes) == [100, 101, 102, 103, 104]
+    # Clipped to 1.3 the last one is chosen with 1.2 and 1.3, at what clipping has left of its third.
+    weights = [nodes[100 + i].weight for i in range(5)]
+    assert weights == pytest.approx([0, 0, 1 / 3, 1 / 3, 1.3 / 90 / 3])
+    assert nodes[104].norm == pytest.approx(90.0)
+    assert report.threshold == pytest.approx(1.3)
+    assert nodes[104].clip_factor == pytest.approx(1.3 / 90.0)
+    assert nodes[100].clip_factor == 1.0
+
+
+def used(strategy, X):
+    """Share of the layers in which each node's update counted."""
+    replies = [reply(i, {"a": x[:2], "b": x[2:]}) for i, x in enumerate(X.astype(np.float32))]
+    strategy.aggregate_train(1, replies)
+    nodes = strategy.reports[-1].nodes
+    return [nodes[i].used for i in range(len(X))]
+
+
+def test_the_report_has_the_share_of_layers_in_which_lasa_used_each_node():
+    X = np.ones((6, 4)) + np.arange(6)[:, None] * 1e-3
+    X[5, :2] = 50.0  # its first layer is far too long, its second one like the others'
+    strategy = LASA(sparsity=0.0, suspicion=0.5)
+    assert used(strategy, X)[5] == 0.5
+    assert strategy.suspicions[5] == 0.25
+    X[5] = 50.0
+    assert used(LASA(sparsity=0.0), X)[5] == 0.0
+
+
+def test_the_report_has_which_updates_bulyan_chose():
+    X = np.random.default_rng(2).standard_normal((7, 4))
+    X[3] += 100
+    found = used(Bulyan(num_malicious_nodes=1), X)
+    assert found[3] == 0.0
+    # theta = n - 2f of the rows.
+    assert sorted(found) == [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    # Behind mixing an update counts where a chosen row holds it: here all of them.
+    assert used(NNM(Bulyan(num_malicious_nodes=1)), X).count(0.0) <= 1
+
+
+def test_what_was_drawn_is_in_the_report():
+    strategy = MixTailor(pool=[rules.Median()], num_malicious_nodes=1)
+    _, metrics = strategy.aggregate_train(1, [reply(i, model) for i, model in enumerate(models(4))])
+    assert strategy.reports[-1].drawn == ["MixTailor: Median()"]
+    assert metrics["robust/rule-drawn"] == 0
+    assert strategy.rule.last_drawn == "Median()"
+
+
+def test_a_search_that_is_given_up_skips_the_round(monkeypatch, caplog):
+    monkeypatch.setattr("flwr_robust.rules.mda.LIMIT", 2)
+    with caplog.at_level(logging.WARNING, logger="flwr"):
+        replies = [reply(i, model) for i, model in enumerate(models(30))]
+        arrays, metrics = MDA(num_malicious_nodes=6).aggregate_train(1, replies)
+    assert arrays is None
+    assert metrics["robust/skipped"] == 1
+    assert "gave up its exact search" in caplog.text
+
+
+def test_summary_logs_the_chain_and_warns_of_f_0(caplog):
+    with caplog.at_level(logging.INFO, logger="flwr"):
+        ARC(TrimmedMean(num_malicious_nodes=2, min_train_nodes=9)).summary()
+    text = caplog.text
+    assert "Chain: chain(ARC(f=2), TrimmedMean(f=2))" in text
+    assert "Least number of replies: 5" in text
+    assert "Breakdown point of TrimmedMean: 1/2" in text
+    # 6 * 2/5 * 7/5 + 4/5 (NNM Proposition 2, ARC Theorem 3.2).
+    assert "kappa at 9 replies: 4.16" in text
+    assert "tolerates no malicious node" not in text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="flwr"):
+        Krum().summary()
+        Median().summary()
+    assert caplog.text.count("num_malicious_nodes is 0, so Krum tolerates no malicious node") == 1
+    assert caplog.text.count("tolerates no malicious node") == 1
+
+
+# ---------------------------------------------------------------- what is kept between rounds
 
 STATEFUL = [
     lambda: CenteredClipping(tau=0.5),
@@ -276,8 +324,7 @@ def rounds(strategy, first, last, model):
     """Run some rounds in which node 9 sends NaN in every second one, and return the model."""
     for current in range(first, last):
         rng = np.random.default_rng(current)
-        grid = FakeGrid([1, 2, 3, 4, 5, 9], lambda *_: None)
-        list(strategy.configure_train(current, model, ConfigRecord(), grid))
+        list(strategy.configure_train(current, model, ConfigRecord(), silent([1, 2, 3, 4, 5, 9])))
         sent = values(model)["w"]
         replies = [reply(i, {"w": sent + rng.standard_normal(6).astype(np.float32)}) for i in range(1, 6)]
         if current % 2:
@@ -288,12 +335,10 @@ def rounds(strategy, first, last, model):
 
 @pytest.mark.parametrize("make", STATEFUL)
 def test_a_resumed_run_gives_what_an_unbroken_one_gives(make):
-    start = record({"w": np.zeros(6, np.float32)})
-    unbroken = make()
-    middle = rounds(unbroken, 1, 5, start)
+    unbroken, resumed = make(), make()
+    middle = rounds(unbroken, 1, 5, record({"w": np.zeros(6, np.float32)}))
     saved = unbroken.state()
     end = rounds(unbroken, 5, 9, middle)
-    resumed = make()
     resumed.load_state(saved)
     assert np.array_equal(values(rounds(resumed, 5, 9, middle))["w"], values(end)["w"])
 
@@ -319,33 +364,3 @@ def test_a_rejected_attempt_leaves_no_trace_in_the_state():
             left, _ = disturbed.aggregate_train(current, [bad, *good])
             right, _ = calm.aggregate_train(current, good)
             assert np.array_equal(values(left)["w"], values(right)["w"])
-
-
-def test_what_was_drawn_is_in_the_report():
-    strategy = MixTailor(pool=[rules.Median()], num_malicious_nodes=1)
-    _, metrics = strategy.aggregate_train(1, [reply(i, model) for i, model in enumerate(models(4))])
-    assert strategy.reports[-1].drawn == ["MixTailor: Median()"]
-    assert metrics["robust/rule-drawn"] == 0
-    assert strategy.rule.last_drawn == "Median()"
-
-
-def test_a_search_without_end_skips_the_round(monkeypatch, caplog):
-    monkeypatch.setattr("flwr_robust.rules.mda.LIMIT", 2)
-    strategy = MDA(num_malicious_nodes=6)
-    with caplog.at_level(logging.WARNING, logger="flwr"):
-        arrays, metrics = strategy.aggregate_train(1, [reply(i, model) for i, model in enumerate(models(30))])
-    assert arrays is None
-    assert metrics["robust/skipped"] == 1
-    assert "gave up its exact search" in caplog.text
-
-
-@pytest.mark.parametrize("make", [Mean, LASA, lambda **k: ARC(NNM(TrimmedMean(num_malicious_nodes=2, **k)))])
-def test_the_number_of_threads_changes_nothing_but_rounding(make):
-    rng = np.random.default_rng(0)
-    replies = [reply(node, {"w": rng.standard_normal((300, 401), dtype=np.float32)}) for node in range(7)]
-    results = []
-    for threads in (None, 1, 2, 5):
-        arrays, _ = make(threads=threads).aggregate_train(1, replies)
-        results.append(arrays["w"].numpy())
-    for other in results[1:]:
-        np.testing.assert_allclose(other, results[0], rtol=1e-6, atol=1e-7)

@@ -8,7 +8,7 @@ from flwr.app import Message
 from flwr.serverapp import strategy as flower
 
 from flwr_robust import ARC, NNM, Bulyan, Krum, TrimmedMean
-from tests.messages import FakeGrid, error, record, reply, trainer, values
+from tests.flower_messages import FakeGrid, error, record, reply, trainer, values
 
 NODES = [1, 2, 3, 4, 5]
 START = {"w": np.full(3, 2.0, np.float32), "steps": np.array(5, np.int64)}

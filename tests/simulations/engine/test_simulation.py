@@ -10,7 +10,7 @@ import pytest
 
 from clients import attacks
 from flwr_robust.record.fates import Fate, Rates
-from flwr_robust.report import read_reports
+from flwr_robust.record.report import read_reports
 from simulations.config.run_config import RunConfig
 from simulations.engine.session import OpenSession
 from simulations.run.fates import read_runs

@@ -6,7 +6,7 @@ import json
 
 from typer.testing import CliRunner
 
-from flwr_robust.report import NodeReport, RoundReport
+from flwr_robust.record.report import NodeReport, RoundReport
 from simulations.cli import app
 from tests.record.runs import BIG, some_run
 from tests.simulations.recorded import recorded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flwr_robust.record.fates import ReportError
-from flwr_robust.report import NodeReport, RoundReport
+from flwr_robust.record.report import NodeReport, RoundReport
 from simulations.run.fates import find_runs, read_runs
 from simulations.run.results import reports_path
 from tests.simulations.recorded import recorded

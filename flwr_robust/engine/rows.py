@@ -1,0 +1,252 @@
+"""The rows that a rule is given, and what it may ask of them: each question takes one more pass.
+
+`combine` answers with a weighted sum, `reduce` with a function of columns, `scan` with anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flwr_robust.engine import device as operations
+from flwr_robust.engine.cpu import CPU
+from flwr_robust.engine.device import Block, Device, FloatArray
+from flwr_robust.engine.geometry import Geometry, Matrix, Weights
+from flwr_robust.engine.measure import norms_of
+from flwr_robust.engine.passes import BlockFunction, Merge, NonFiniteRowsError, Pass, nothing_to_merge
+from flwr_robust.engine.updates import Layer, Updates
+
+T = TypeVar("T")
+# Takes a block (rows, columns), which it may overwrite, and fills a result (columns,).
+ColumnFunction = Callable[[Block, Weights], None]
+
+
+class Rows:
+    """m rows that are linear combinations of n updates, and of the vectors that a rule remembers.
+
+    Parameters
+    ----------
+    points : Updates
+        The updates and, below them, those of the remembered vectors that were measured with them.
+    geometry : Geometry
+        Norms and distances of the m rows, as far as the chain said that it needs them.
+    n, vectors : int
+        Numbers of updates and of vectors.
+    remembered : mapping of str to array, optional
+        What the rule keeps between calls, by name.
+    mixed : bool
+        Whether the rows differ from the updates, or may.
+    norms : (n,) float64 array, optional
+        Norms of the updates, where they are known.
+    passes : int
+        Passes over the data so far, those of the measuring included.
+    threads : int, optional
+        See `flwr_robust.engine.cpu.for_blocks`.
+    generator : callable
+        Returns the generator of a rule that draws at random.
+
+    Attributes
+    ----------
+    weights : (n,) float64 array or None
+        Weights of the updates in the aggregate; None unless `combine` made it.
+    used : (n,) float64 array or None
+        Share of the layers in which each update counted; None unless the rule told it to `count_in`.
+    norms : (n,) float64 array or None
+        Norms of the updates; known after the first pass over all columns.
+    noted : dict of str to array
+        What the rule will remember once nothing can fail any more.
+    """
+
+    def __init__(
+        self,
+        points: Updates,
+        geometry: Geometry,
+        n: int,
+        vectors: int = 0,
+        *,
+        remembered: Mapping[str, NDArray[Any]] | None = None,
+        mixed: bool = True,
+        norms: NDArray[np.float64] | None = None,
+        passes: int = 0,
+        threads: int | None = None,
+        generator: Callable[[], np.random.Generator] = np.random.default_rng,
+    ) -> None:
+        self.points, self.geometry, self.n, self.vectors = points, geometry, n, vectors
+        self.mixed, self.generator = mixed, generator
+        self.norms, self.passes, self.threads = norms, passes, threads
+        self.remembered: Mapping[str, NDArray[Any]] = remembered or {}
+        self.noted: dict[str, NDArray[Any]] = {}
+        self.weights: Weights | None = None
+        self.used: Weights | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of rows, m."""
+        return self.geometry.count
+
+    @property
+    def d(self) -> int:
+        """Number of columns."""
+        return self.points.d
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The model's arrays, in column order."""
+        return self.points.layers
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the updates: float32 or float64."""
+        return self.points.dtype
+
+    def remember(self, **values: NDArray[Any]) -> None:
+        """Note what the rule keeps for its next call, under names that its class `remembers`.
+
+        It is stored, as a copy, once nothing can fail any more.
+        """
+        self.noted |= values
+
+    def with_remembered(self) -> Geometry:
+        """Return the geometry of the m rows and, below them, the vectors that were measured with them."""
+        affine, points = self.geometry.affine, len(self.geometry.gram)
+        below = np.eye(points)[points - 1 - self.vectors : points - 1]
+        return Geometry(self.geometry.gram, np.vstack([affine, below]), self.geometry.unit, self.geometry.measured)
+
+    def combine(self, weights: Weights) -> FloatArray:
+        """Return the weighted sum (d,) of the m rows, or of the m rows and the k vectors of `with_remembered`.
+
+        Parameters
+        ----------
+        weights : (m,) or (m + k,) float64 array
+        """
+        affine = self.geometry.affine if len(weights) == self.count else self.with_remembered().affine
+        of_points = weights @ affine[:, :-1]
+        self.weights = self._of_updates(of_points)
+        data = self._pass(self.points.device, np.float64)
+        return self._after(data, data.weigh(of_points, self._vector()))
+
+    def row(self, index: int) -> FloatArray:
+        """Return a copy of one of the m rows in full, (d,): float64 if it is mixed; not counted as a pass.
+
+        It is made where the updates lie: to send them elsewhere takes longer.
+        """
+        vector = np.empty(self.d, np.float64 if self.mixed else self.points.dtype)
+        once = Pass(self.points, self.points.home, dtype=np.float64, threads=self.threads)
+        return once.weigh(self.geometry.affine[index, :-1], vector)
+
+    def _of_updates(self, of_points: NDArray[Any]) -> NDArray[Any]:
+        """Return what weights of the points (..., p) come to as weights of the n updates."""
+        for mixing in reversed(self.points.mixings):
+            of_points = of_points @ mixing
+        return of_points[..., : self.n]
+
+    def reduce(self, function: ColumnFunction, select: Matrix | None = None, *, tensors: bool = False) -> FloatArray:
+        """Return the (d,) results of a function of columns of the rows.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a block (m, columns), which it may overwrite, and fills a result (columns,).
+        select : (m', m) float64 array, optional
+            The function gets ``select @ rows`` in place of the rows.
+        tensors : bool
+            Whether the function takes torch tensors too; otherwise the pass runs on the CPU, wherever others do.
+        """
+        mixing = self._mixing
+        if select is not None:
+            mixing = select @ self.geometry.mixing
+            self.count_in((select != 0.0).any(axis=0).reshape(-1, 1))
+        device = self.points.device if tensors else CPU
+        data = self._pass(device, None, mixing)
+        return self._after(data, data.write(function, self._vector()))
+
+    def scan(
+        self,
+        function: BlockFunction[T],
+        make: Callable[[int], T],
+        merge: Merge[T] | None = None,
+        *,
+        dtype: type | None = None,
+        columns: tuple[int, int] | None = None,
+        tensors: bool = False,
+    ) -> T:
+        """Read the rows once and return what was found.
+
+        Parameters
+        ----------
+        function : callable
+            Called with a block of the m rows, which it may overwrite, its first column, and what has been found in
+            the blocks before it, which it adds to.
+        make : callable
+            Takes the width of a block, and makes what threads start with; `zeros` makes arrays.
+        merge : callable, optional
+            Adds what was found behind to what was found before; by default arrays are summed up.
+        dtype : type, optional
+            Of the blocks; by default the updates'.
+        columns : (start, stop), optional
+            Only these columns.
+        tensors : bool
+            Whether the function takes torch tensors too; otherwise the pass runs on the CPU, wherever others do.
+        """
+        data = self._pass(self.points.device if tensors else CPU, dtype, self._mixing, columns)
+        return self._after(data, data.read(function, make, merge))
+
+    def take(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return these columns (ascending) of the m rows, (m, len(columns)); only they are read."""
+        taken = self.points.take(columns).astype(np.float64)
+        bad = np.flatnonzero(~np.isfinite(taken).all(axis=1))
+        if bad.size:
+            raise NonFiniteRowsError(bad.tolist())
+        for mixing in self.points.mixings:
+            taken = mixing @ taken
+        return self.geometry.mixing @ taken if self.mixed else taken
+
+    def count_in(self, kept: NDArray[np.bool_]) -> None:
+        """Say which of the m rows count in which layer, (m, layers): an update counts where such a row holds it."""
+        holds = self._of_updates(np.abs(self.geometry.mixing)) != 0.0
+        counted = (holds.T.astype(np.int64) @ kept) > 0
+        self.used = counted.mean(axis=1)
+
+    @property
+    def _mixing(self) -> Matrix | None:
+        mixing = self.geometry.mixing
+        # Points that are mixed already may be the rows.
+        done = bool(self.points.mixings) and np.array_equal(mixing, np.eye(*mixing.shape))
+        return mixing if self.mixed and not done else None
+
+    def _vector(self) -> FloatArray:
+        return np.empty(self.d, self.dtype)
+
+    def _pass(
+        self,
+        device: Device,
+        dtype: type | None,
+        mixing: Matrix | None = None,
+        columns: tuple[int, int] | None = None,
+    ) -> Pass:
+        squares = np.empty(self.points.n) if self.norms is None else None
+        return Pass(self.points, device, mixing, dtype, self.threads, columns, squares)
+
+    def _after(self, data: Pass, found: T) -> T:
+        """Count the pass, look for rows that are not finite in what it summed up, and return what was found."""
+        whole = data.columns is None
+        self.passes += whole
+        if data.squares is not None and (whole or not np.isfinite(data.squares).all()):
+            norms = norms_of(self.points, data.squares, self.threads)
+            if whole:
+                self.norms = norms[: self.n]
+        return found
+
+
+def mix_rows(updates: Updates, mixing: Matrix, threads: int | None = None) -> FloatArray:
+    """Return ``mixing @ rows`` as an (m, d) array: for those who need all rows at once."""
+    out = np.empty((len(mixing), updates.d), updates.dtype)
+
+    def store(block: Block, start: int, _: None) -> None:
+        operations.store(block, out[:, start : start + block.shape[1]])
+
+    Pass(updates, updates.device, mixing, np.float64, threads).read(store, lambda _: None, nothing_to_merge)
+    return out

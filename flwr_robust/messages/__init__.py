@@ -1,0 +1,1 @@
+"""Flower in and out: `.npy` bytes, layouts, replies, metrics."""

@@ -1,0 +1,304 @@
+"""What happened to each node in each round, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from logging import WARNING
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from flwr.supercore import log
+from numpy.typing import NDArray
+
+from flwr_robust.record.suspicion import State, Suspicion, make_suspicion
+
+# What the names of suspicions begin with in a saved state.
+SUSPICION = "suspicion."
+
+
+@dataclass
+class NodeReport:
+    """A node's fate in one round.
+
+    Attributes
+    ----------
+    status : str
+        ``"accepted"`` or ``"quarantined"``.
+    reason : str or None
+        Why it was quarantined.
+    weight : float or None
+        Weight of its update in the aggregate; None where it differs between coordinates.
+    norm : float or None
+        Euclidean norm of its update.
+    clip_factor : float or None
+        What its update was multiplied by; None where nothing clips.
+    used : float or None
+        Share of the model's layers in which its update counted, where the rule filters rows or layers without
+        giving each row one weight (LASA, Bulyan); None elsewhere.
+    """
+
+    status: str
+    reason: str | None = None
+    weight: float | None = None
+    norm: float | None = None
+    clip_factor: float | None = None
+    used: float | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether its update came as far as the rule."""
+        return self.status == "accepted"
+
+    @property
+    def left_out(self) -> float:
+        """1 if it was quarantined or has the weight zero, 0 if it was used, between them if in some layers only."""
+        if not self.accepted:
+            return 1.0
+        if self.used is not None:
+            return 1.0 - self.used
+        return float(self.weight == 0.0)
+
+
+@dataclass
+class RoundReport:
+    """One training round.
+
+    Attributes
+    ----------
+    round : int
+        Server round.
+    chain : str
+        The rule or chain that ran.
+    n : int
+        Replies that were aggregated.
+    f : int or float
+        Malicious nodes to tolerate.
+    nodes : dict of int to NodeReport
+        By node id. Where a node sent several replies, the first one's fate, and the others in `extra`.
+    extra : list of (int, str)
+        Node id and reason of further replies of a node that is in `nodes`.
+    threshold : float or None
+        Norm that updates were clipped to.
+    drawn : list of str
+        What random stages drew.
+    rule_drawn : int or None
+        Place in its pool of the rule that MixTailor drew.
+    skipped : str or None
+        Why the round was skipped and the global model stayed.
+    excluded : list of int
+        Node ids that were not asked, because of their suspicion.
+    unanswered : list of int
+        Node ids that were asked and sent no reply in time, which raises no suspicion.
+    """
+
+    round: int
+    chain: str
+    n: int
+    f: int | float
+    nodes: dict[int, NodeReport] = field(default_factory=dict)
+    extra: list[tuple[int, str]] = field(default_factory=list)
+    threshold: float | None = None
+    drawn: list[str] = field(default_factory=list)
+    rule_drawn: int | None = None
+    skipped: str | None = None
+    excluded: list[int] = field(default_factory=list)
+    unanswered: list[int] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RoundReport:
+        """Return the report that `to_dict` made this of.
+
+        Raises
+        ------
+        ValueError
+            If it is no such report.
+        """
+        try:
+            nodes = {int(key): NodeReport(**node) for key, node in values["nodes"].items()}
+            extra = [(int(node), str(reason)) for node, reason in values.get("extra", [])]
+            return cls(**{**values, "nodes": nodes, "extra": extra})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"this is no report of a round: {type(error).__name__}: {error}") from error
+
+    def left_out(self) -> dict[int, float]:
+        """Return `NodeReport.left_out` of each node whose reply this round judged.
+
+        In a skipped round these are the quarantined nodes: the others have no weight.
+        """
+        return {
+            node_id: node.left_out for node_id, node in self.nodes.items() if self.skipped is None or not node.accepted
+        }
+
+    @property
+    def quarantined(self) -> list[tuple[int, str]]:
+        """Node id and reason of each reply that could not be used."""
+        own = [(node_id, node.reason or "") for node_id, node in self.nodes.items() if not node.accepted]
+        return own + self.extra
+
+    def add_unused(self, node_ids: Sequence[int]) -> None:
+        """Record nodes with usable replies in a round that is skipped."""
+        self.nodes |= {node_id: NodeReport("accepted") for node_id in node_ids}
+
+    def complete(
+        self, quarantined: Sequence[tuple[int, str]], excluded: Sequence[int], asked: Collection[int] | None
+    ) -> None:
+        """Record why replies were quarantined, which nodes were excluded, and which were asked but did not reply."""
+        for node_id, reason in quarantined:
+            if node_id in self.nodes:
+                self.extra.append((node_id, reason))
+            else:
+                self.nodes[node_id] = NodeReport("quarantined", reason)
+        self.excluded = list(excluded)
+        self.unanswered = [node for node in asked or () if node not in self.nodes]
+
+    def add_accepted(
+        self,
+        node_ids: Sequence[int],
+        *,
+        norms: NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
+        used: NDArray[np.float64] | None = None,
+        clip_factors: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Record nodes whose updates were aggregated, row by row; factors of other rows than nodes are left out."""
+        columns = {"weight": weights, "norm": norms, "clip_factor": clip_factors, "used": used}
+        known = {key: values for key, values in columns.items() if values is not None and len(values) == len(node_ids)}
+        for row, node_id in enumerate(node_ids):
+            numbers: dict[str, Any] = {key: float(values[row]) for key, values in known.items()}
+            self.nodes[node_id] = NodeReport("accepted", **numbers)
+
+    def metrics(self) -> dict[str, float | int]:
+        """Return the round in numbers, as ``robust/...`` train metrics."""
+        accepted = [node for node in self.nodes.values() if node.accepted]
+        numbers: dict[str, float | int] = {
+            "robust/num-accepted": len(accepted),
+            "robust/num-quarantined": len(self.nodes) - len(accepted) + len(self.extra),
+            "robust/skipped": int(self.skipped is not None),
+        }
+        norms = [node.norm for node in accepted if node.norm is not None]
+        if norms:
+            numbers |= {"robust/norm-median": median(norms), "robust/norm-max": max(norms)}
+        if any(node.weight is not None or node.used is not None for node in accepted):
+            numbers["robust/num-zero-weight"] = sum(node.left_out == 1.0 for node in accepted)
+        if self.excluded:
+            numbers["robust/num-excluded"] = len(self.excluded)
+        if self.unanswered:
+            numbers["robust/num-unanswered"] = len(self.unanswered)
+        if self.rule_drawn is not None:
+            numbers["robust/rule-drawn"] = self.rule_drawn
+        if self.threshold is not None:
+            clipped = sum(node.clip_factor is not None and node.clip_factor < 1.0 for node in accepted)
+            numbers |= {"robust/clip-threshold": self.threshold, "robust/num-clipped": clipped}
+        return numbers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values for JSON."""
+        return asdict(self) | {"nodes": {str(key): asdict(node) for key, node in self.nodes.items()}}
+
+    def append_to(self, path: str | Path) -> None:
+        """Append the report to a file, as one line of JSON."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self.to_dict(), allow_nan=False) + "\n")
+
+
+class Record:
+    """What a strategy keeps of the nodes' fates.
+
+    Parameters
+    ----------
+    report_path : str or Path, optional
+        File that gets one JSON line a round.
+    suspicion : Suspicion, optional
+        How often nodes were left out, over the rounds.
+
+    Attributes
+    ----------
+    reports : list of RoundReport
+        One for each training round.
+    """
+
+    def __init__(self, report_path: str | Path | None = None, suspicion: Suspicion | None = None) -> None:
+        self.report_path, self.suspicion = report_path, suspicion
+        self.reports: list[RoundReport] = []
+
+    def emptied(self, owner: str, options: Mapping[str, Any]) -> Record:
+        """Return a record without reports, with the settings of this one where the options give none.
+
+        Raises
+        ------
+        ValueError
+            If an option has a value that makes no sense; the text names the owner.
+        """
+        own = self.suspicion
+        decay = options.get("suspicion", None if own is None else own.decay)
+        threshold = options.get("exclude_after", None if own is None else own.exclude_after)
+        return Record(options.get("report_path", self.report_path), make_suspicion(decay, threshold, owner))
+
+    @property
+    def suspicions(self) -> dict[int, float]:
+        """Suspicion of each node that took part; empty where none is kept."""
+        return {} if self.suspicion is None else dict(self.suspicion.values)
+
+    def add(self, report: RoundReport, asked: Collection[int] | None) -> None:
+        """Keep, log and write a complete report; only `asked` nodes (None: all) gain suspicion."""
+        if self.suspicion is not None:
+            left_out = report.left_out()
+            self.suspicion.update({node: x for node, x in left_out.items() if asked is None or node in asked})
+        for node_id, reason in report.quarantined:
+            log(WARNING, "\t> Quarantined the reply of node %s: %s", node_id, reason)
+        if report.unanswered:
+            log(WARNING, "\t> No reply from %s", ", ".join(map(str, report.unanswered)))
+        if report.skipped:
+            log(WARNING, "Round %s is skipped and the global model stays: %s", report.round, report.skipped)
+        self.reports.append(report)
+        if self.report_path is not None:
+            report.append_to(self.report_path)
+
+    def reset(self) -> None:
+        """Forget the suspicions."""
+        if self.suspicion is not None:
+            self.suspicion.reset()
+
+    def state(self) -> State:
+        """Return the suspicions as arrays, under names that begin with `SUSPICION`; nothing if there are none."""
+        kept = {} if self.suspicion is None else self.suspicion.state()
+        return {SUSPICION + name: values for name, values in kept.items()}
+
+    def load_state(self, state: State) -> State:
+        """Take the suspicions out of a saved state, and return what is left.
+
+        Raises
+        ------
+        ValueError
+            If the state holds suspicions, but none are kept.
+        """
+        own = {name.removeprefix(SUSPICION): value for name, value in state.items() if name.startswith(SUSPICION)}
+        if own and self.suspicion is None:
+            raise ValueError("the state holds suspicions, but this strategy keeps none: give it suspicion=0.9.")
+        if own and self.suspicion is not None:
+            self.suspicion.load_state(own)
+        return {name: value for name, value in state.items() if not name.startswith(SUSPICION)}
+
+
+def read_reports(path: str | Path) -> Iterator[RoundReport]:
+    """Read the reports that a strategy wrote to its `report_path`; a last line that is not complete is left out.
+
+    Raises
+    ------
+    ValueError
+        If a line is no report; the text names file and line.
+    """
+    with Path(path).open(encoding="utf-8") as file:
+        for number, text in enumerate(file, start=1):
+            if not text.endswith("\n"):
+                return
+            try:
+                yield RoundReport.from_dict(json.loads(text))
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error
