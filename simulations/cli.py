@@ -1,4 +1,7 @@
-"""The console command ``flwr-robust``."""
+"""The console command ``flwr-robust``.
+
+What a command needs is imported when it runs: listing, help and checks do without torch, Ray and pandas.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 from rich.console import Console
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,
-    help="Byzantine-robust aggregation for Flower: what there is, and simulations of it.",
-)
+from flwr_robust import __version__
+from simulations.bench.presets import PRESETS
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
 STOPPED = 130  # the exit status of a command that Ctrl-C ended
-SIMULATION_PACKAGES = ("torch", "ray", "datasets", "flwr_datasets", "sklearn", "PIL", "matplotlib")
-SIMULATION_EXTRA = 'pip install "flwr-robust[simulation]"'
-
-
-class Preset(StrEnum):
-    """Sizes of a bench (`simulations.bench.run.PRESETS`)."""
-
-    SMALL = "small"
-    MEDIUM = "medium"
-    LARGE = "large"
-    CROWD = "crowd"
+SIMULATION = ("torch", "ray", "datasets", "flwr_datasets", "sklearn", "PIL", "matplotlib", "pydantic")
 
 
 class Kind(StrEnum):
@@ -43,16 +35,31 @@ class Kind(StrEnum):
     EXPERIMENTS = "experiments"
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flwr-robust {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Byzantine-robust aggregation for Flower: what there is, and simulations of it."""
+
+
 @app.command("list")
 def list_(
     kind: Annotated[Kind | None, typer.Argument(help="One list alone.", show_default="all of them")] = None,
 ) -> None:
     """Show rules, attacks, data sets, partitions, models and experiments, with what each needs."""
-    from simulations import listing
+    _require(("pydantic",), "lists", "simulation")
+    from simulations.config.listing import make_list
 
-    console = Console()
     for chosen in Kind if kind is None else [kind]:
-        console.print(listing.TABLES[chosen.value]())
+        Console().print(make_list(chosen.value))
 
 
 @app.command()
@@ -61,15 +68,14 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the picture, the results and the log.")] = Path("results"),
 ) -> None:
     """Attack a federation three times: undisturbed, undefended, defended."""
-    console = Console()
-    _require_simulation_packages(console)
+    _require(SIMULATION, "simulations", "simulation")
     from simulations.demo import run_demo
-    from simulations.progress import SessionError
+    from simulations.engine.progress import SessionError
 
     try:
-        run_demo(out, rounds, console)
+        run_demo(out, rounds, Console())
     except SessionError as error:
-        raise _failed(console, f"Error: {error}") from error
+        raise _failed(error) from error
 
 
 @app.command()
@@ -96,23 +102,23 @@ def sweep(
 
     It may be stopped or killed at any time: the same command goes on where it was.
     """
-    from simulations.experiments import ExperimentError
+    _require(("pydantic",) if dry_run else SIMULATION, "simulations", "simulation")
+    from simulations.engine.session import Resources
+    from simulations.experiments.experiment import ExperimentError
+    from simulations.sweep.cells import make_plan
     from simulations.sweep.lane import SweepError
-    from simulations.sweep.plan import Options, make_plan, parse_seeds, show_plan
-    from simulations.sweep.run import run_sweep, show_outcome
+    from simulations.sweep.run import run_sweep, show_outcome, show_plan
     from simulations.sweep.store import StoreError
 
     console = Console()
     try:
-        options = Options(experiment, lite, out, num_cpus, num_gpus, parallel, parse_seeds(seeds), tuple(only or ()))
-        plan = make_plan(options)
+        plan = make_plan(experiment, lite=lite, out=out, seeds=seeds, only=only or ())
         if dry_run:
             show_plan(plan, console)
             return
-        _require_simulation_packages(console)
-        failed = run_sweep(plan, options, console)
+        failed = run_sweep(plan, Resources(num_cpus, num_gpus), parallel, console)
     except (ExperimentError, StoreError, SweepError) as error:
-        raise _failed(console, f"Error: {error}") from error
+        raise _failed(error) from error
     except KeyboardInterrupt:
         console.print("Stopped. The same command goes on where it was.")
         raise typer.Exit(STOPPED) from None
@@ -142,24 +148,31 @@ def report(
 
     Each run gets a picture NAME-nodes.png: each node in each round, malicious ones marked if known.
     """
-    console = Console()
-    _require(("matplotlib",), "pictures", console)
-    from simulations.fates import ReportError
-    from simulations.report import report as draw
+    _require(("matplotlib",), "pictures", "report")
+    from flwr_robust.record.fates import ReportError
+    from simulations.reports.command import report as draw
+    from simulations.sweep.folder import find_sweeps
 
+    if any(find_sweeps(path) for path in paths if path.is_dir()):
+        _require(("jinja2", "markdown_it", "pandas", "pydantic", "seaborn"), "reports of sweeps", "simulation")
     try:
-        errors = draw(paths, out, console)
+        errors = draw(paths, out, Console())
     except ReportError as error:
-        raise _failed(console, f"Error: {error}") from error
+        raise _failed(error) from error
     if errors:
-        raise _failed(console, "\n".join(f"Error: {error}" for error in errors))
+        raise _failed(*errors)
 
 
 @app.command()
 def bench(
+    context: typer.Context,
     preset: Annotated[
-        Preset, typer.Option(help="Sizes: 17 x 431,080; 17 x 1,310,922; 50 x 11,173,962; 500 x 431,080.")
-    ] = Preset.SMALL,
+        str,
+        typer.Option(
+            click_type=click.Choice(list(PRESETS)),
+            help="Sizes: " + "; ".join(f"{n} x {d:,}" for n, d, _ in PRESETS.values()) + ".",
+        ),
+    ] = "small",
     n: Annotated[int | None, typer.Option("--n", min=1, help="Replies.", show_default="the preset's")] = None,
     d: Annotated[int | None, typer.Option("--d", min=1, help="Parameters.", show_default="the preset's")] = None,
     f: Annotated[int | None, typer.Option("--f", min=0, help="Malicious replies.", show_default="the preset's")] = None,
@@ -167,9 +180,7 @@ def bench(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME",
-            help="A strategy or chain, as in ARC+NNM+Krum; more than once for more.",
-            show_default="all of them",
+            metavar="NAME", help="A strategy or chain, as ARC+NNM+Krum; more than once for more.", show_default="all"
         ),
     ] = None,
     skip_peers: Annotated[bool, typer.Option("--skip-peers", help="Leave out Flower's rules and ByzFL.")] = False,
@@ -195,62 +206,34 @@ def bench(
     out: Annotated[Path, typer.Option(help="Folder of bench.json and bench.png.")] = Path("results"),
 ) -> None:
     """Measure what each strategy costs, beside FedAvg, Flower's own rules, ByzFL and the machine's limits."""
-    console = Console()
-    _require(("matplotlib",), "pictures", console)
-    if simulated_round:
-        _require_simulation_packages(console)
+    _require(SIMULATION if simulated_round else ("matplotlib",), "pictures and simulated rounds", "simulation")
     from simulations.bench.run import BenchError, Options, run_bench
-    from simulations.progress import SessionError
+    from simulations.engine.progress import SessionError
 
-    options = Options(
-        preset=preset.value,
-        n=n,
-        d=d,
-        f=f,
-        repeats=repeats,
-        only=only or (),
-        peers=not skip_peers,
-        matrices=not skip_matrices,
-        simulated_round=simulated_round,
-        growth=growth,
-        peer_limit=peer_limit,
-        threads=threads,
-        device=device,
-        largest_n=largest_n,
-        largest_d=largest_d,
-        out=out,
-    )
     try:
-        run_bench(options, console)
+        run_bench(Options(**context.params | {"out": out}), Console())  # whose folder is still a text in the context
     except (BenchError, SessionError) as error:
-        raise _failed(console, f"Error: {error}") from error
+        raise _failed(error) from error
     except KeyboardInterrupt:
-        console.print("Stopped.")
+        Console().print("Stopped.")
         raise typer.Exit(STOPPED) from None
 
 
-def _require_simulation_packages(console: Console) -> None:
-    """Stop before anything starts if a package is missing that nodes will import."""
-    _require(SIMULATION_PACKAGES, "simulations", console)
-
-
-def _require(packages: Sequence[str], purpose: str, console: Console) -> None:
+def _require(packages: Sequence[str], purpose: str, extra: str) -> None:
+    """Stop before anything starts if a package is missing."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        needed = f"{', '.join(missing)} cannot be imported, but {purpose} need it: {SIMULATION_EXTRA}"
-        raise _failed(console, needed)
+        raise _failed(
+            f'{", ".join(missing)} cannot be imported, but {purpose} need it: pip install "flwr-robust[{extra}]".'
+        )
 
 
-def main() -> None:
-    """Run the command."""
-    app()
+def _failed(*reasons: object) -> typer.Exit:
+    """Say why a command failed, and return what ends it."""
+    for reason in reasons:
+        Console().print(f"Error: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(1)
 
 
 if __name__ == "__main__":
-    main()
-
-
-def _failed(console: Console, why: str) -> typer.Exit:
-    """Say why a command failed, and return what ends it."""
-    console.print(why, style="red", markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(1)
+    app()

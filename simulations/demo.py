@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from simulations.catalog import DATASETS
-from simulations.config import RunConfig
-from simulations.plots import plot_accuracy
-from simulations.progress import watch
-from simulations.results import RunResult
-from simulations.session import Session
+from simulations.config.catalog import DATASETS
+from simulations.config.components import rule_name
+from simulations.config.run_config import RunConfig
+from simulations.engine.progress import watch
+from simulations.engine.session import Session
+from simulations.reports.figures.style import line_style, new_sheet, tidy
+from simulations.run.results import RunResult
 
 NUM_NODES = 10
 NUM_MALICIOUS = 3
@@ -25,7 +27,6 @@ class Case:
 
     name: str
     attack: str
-    defense: str
     config: RunConfig
 
 
@@ -41,23 +42,16 @@ def cases(folder: Path, rounds: int) -> list[Case]:
     )
     defense = "arc+nnm+trimmed-mean"
     return [
-        Case("No attack, averaging", "none", "mean", replace(shared, attack="none", attack_args="", defense="mean")),
-        Case("Fall of Empires, averaging", "foe (tau=10)", "mean", replace(shared, defense="mean")),
-        Case(f"Fall of Empires, {defense}", "foe (tau=10)", defense, replace(shared, defense=defense)),
+        Case("No attack, averaging", "none", shared.replace(attack="none", attack_args="", defense="mean")),
+        Case("Fall of Empires, averaging", "foe (tau=10)", shared.replace(defense="mean")),
+        Case(f"Fall of Empires, {rule_name(defense)}", "foe (tau=10)", shared.replace(defense=defense)),
     ]
 
 
 def run_demo(out_dir: Path, rounds: int, console: Console) -> list[RunResult]:
     """Run the cases in one session, show their accuracies and draw them.
 
-    Parameters
-    ----------
-    out_dir : Path
-        Gets ``demo.png`` and the folder ``demo`` with results and log.
-    rounds : int
-        Of each case.
-    console : Console
-        Where to write.
+    The folder gets ``demo.png`` and the folder ``demo`` with results and log.
     """
     folder = out_dir / "demo"
     log_path = folder / "session.log"
@@ -70,14 +64,30 @@ def run_demo(out_dir: Path, rounds: int, console: Console) -> list[RunResult]:
     with Session([case.config for case in chosen], NUM_NODES, log_path) as session:
         results = watch(session, [case.name for case in chosen], console)
     console.print(_table(chosen, results))
-    picture = plot_accuracy(
-        {case.name: result.curve for case, result in zip(chosen, results, strict=True)},
-        out_dir / "demo.png",
-        f"Digits, {NUM_NODES} nodes, {NUM_MALICIOUS} of them malicious",
-        chance=1 / DATASETS["digits"].num_classes,
-    )
+    picture = out_dir / "demo.png"
+    plot_accuracy({case.name: result.curve for case, result in zip(chosen, results, strict=True)}, picture)
     console.print(f"Picture: {picture}", soft_wrap=True)
     return results
+
+
+def plot_accuracy(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:
+    """Draw test accuracy by round: rounds and accuracies (0 to 1) of each run, by its name."""
+    figure = new_sheet(7.0, 4.4)
+    axes = figure.add_subplot()
+    tidy(axes)
+    chance = 100 / DATASETS["digits"].num_classes
+    axes.axhline(chance, color="0.6", linewidth=0.8)
+    axes.annotate("guessing", (1, chance), (-4, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
+                  ha="right", va="bottom", color="0.4", fontsize=8)  # fmt: skip
+    for number, (name, (rounds, accuracies)) in enumerate(curves.items()):
+        percent = [100 * accuracy for accuracy in accuracies]
+        axes.plot(rounds, percent, label=name, markevery=max(1, len(rounds) // 8), **line_style([number]))
+    title = f"Digits, {NUM_NODES} nodes, {NUM_MALICIOUS} of them malicious"
+    axes.set(xlabel="Round", ylabel="Test accuracy (%)", ylim=(0, 100), title=title)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
 
 
 def _table(chosen: list[Case], results: list[RunResult]) -> Table:
@@ -88,12 +98,6 @@ def _table(chosen: list[Case], results: list[RunResult]) -> Table:
         table.add_column(heading, justify="right")
     for case, result in zip(chosen, results, strict=True):
         assert result.end is not None
-        end = result.end
-        table.add_row(
-            case.attack,
-            "none (mean)" if case.defense == "mean" else case.defense,
-            f"{end['final_accuracy']:.1%}",
-            f"{end['max_accuracy']:.1%}",
-            f"{end['wall_s']:.1f}",
-        )
+        shares = (f"{result.end[key]:.1%}" for key in ("final_accuracy", "max_accuracy"))
+        table.add_row(case.attack, rule_name(case.config.defense), *shares, f"{result.end['wall_s']:.1f}")
     return table

@@ -14,6 +14,8 @@ import pytest
 
 # Modules that are there for torch, and imported where somebody gives a tensor or a device.
 NEED_TORCH = {"flwr_robust.engine.torch_device"}
+# Draws pictures, and is imported where somebody asks for one.
+NEED_MATPLOTLIB = {"flwr_robust.record.fate_plot"}
 LAZY = {"sklearn"}
 EXTRAS = ["datasets", "flwr_datasets", "matplotlib", "pandas", "ray", "torch", "torchvision"]
 
@@ -70,8 +72,9 @@ def test_no_module_asks_for_an_extra(package):
     """Every module is imported where extras cannot be: not even an import that may fail is tried."""
     found = python(WALK, PACKAGE=package, EXTRAS=EXTRAS)
     assert len(found) > 10
-    assert {name: tried for name, tried in found.items() if name not in NEED_TORCH and tried} == {}
+    assert {name: tried for name, tried in found.items() if name not in NEED_TORCH | NEED_MATPLOTLIB and tried} == {}
     assert all(found[name] == ["torch"] for name in NEED_TORCH & found.keys())
+    assert all(found[name] == ["matplotlib"] for name in NEED_MATPLOTLIB & found.keys())
 
 
 @pytest.mark.parametrize("package", ["flwr_robust", "flwr_robust.legacy", "clients"])

@@ -35,15 +35,15 @@ def source(*suffixes):
 
 def test_it_holds_the_packages_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == source(".py", ".toml", ".css", ".html", ".typed", ".pyi")
+    assert names == source(".py", ".toml", ".css", ".html", ".md", ".typed", ".pyi")
     assert not any(re.search(r"(^|/)(tests?/|test_|conftest|results/)", name) for name in names), sorted(names)
 
 
 def test_the_commands_find_their_files(wheel):
     """What modules read beside themselves: experiments, the looks of reports."""
     names = set(wheel.namelist())
-    assert {"simulations/reports/page.css", "simulations/reports/page.html"} <= names
-    experiments = {name for name in names if name.startswith("simulations/experiments/")}
+    assert {"simulations/reports/templates/page.css", "simulations/reports/templates/report.md"} <= names
+    experiments = {name for name in names if name.startswith("simulations/experiments/") and name.endswith(".toml")}
     assert experiments == source(".toml")
     assert len(experiments) > 30
 

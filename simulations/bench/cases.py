@@ -8,29 +8,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from inspect import signature
 from math import comb
 from typing import Any
 
 import flwr.serverapp.strategy as flower
-import numpy as np
 from flwr.app import ConfigRecord
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
 import flwr_robust
 from flwr_robust import rules
 from flwr_robust.rules import GaveUpError, Rule
 from simulations.bench.messages import Problem
+from simulations.wording import unknown
 
 STRATEGY, MATRIX, FLOWER, BYZFL = "strategy", "matrix", "flower", "byzfl"
 
-OURS = (
-    *("Mean", "Median", "TrimmedMean", "MeaMed", "Krum", "MultiKrum", "GeometricMedian", "CenteredClipping"),
-    *("FABA", "MDA", "DnC", "SignGuard", "SparseFed", "LASA", "Bulyan", "LFighter"),
+CHAINS = (
     *("ARC+NNM+Krum", "ARC+NNM+MultiKrum", "ARC+NNM+GeometricMedian", "NNM+CenteredClipping"),
     *("ARC+Median", "NNM+Median", "NNM+TrimmedMean", "ARC+NNM+TrimmedMean", "ARC+NNM+MeaMed", "ARC+NNM+FABA"),
 )
-SEEDED = ("DnC", "SignGuard")
+# All rules but MixTailor, which is another one in each round.
+OURS = (
+    *(kind.__name__ for kind in rules.REGISTRY.values() if issubclass(kind, Rule) and kind is not rules.MixTailor),
+    *CHAINS,
+)
 SEED = 1
 
 # ByzFL's names of our rules.
@@ -38,7 +40,7 @@ BYZFL_NAMES = {"Mean": "Average", "TrimmedMean": "TrMean", "MeaMed": "Meamed"} |
     name: name for name in ("Median", "Krum", "MultiKrum", "GeometricMedian", "CenteredClipping", "MDA", "NNM", "ARC")
 }
 WITHOUT_F = ("Average", "Median", "GeometricMedian", "CenteredClipping")
-# ByzFL's MDA looks at every subset of n - f rows, at about 100,000 a minute.
+# ByzFL's MDA goes through every subset of n - f rows, about 100,000 a minute.
 MOST_SUBSETS = 20_000
 # Copies of the replies that a case holds at a time, at most: without so much free memory it is not tried.
 OWN_COPIES, PEER_COPIES = 0.3, 4.0
@@ -52,33 +54,27 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """Something to measure.
-
-    Attributes
-    ----------
-    name : str
-        What it is called.
-    group : str
-        ``strategy``, ``matrix``, ``flower`` or ``byzfl``.
-    rule : str
-        The name among `OURS` of what it does.
-    start : callable
-        Takes the problem, and returns a function that gets one repetition ready and returns it: a function
-        without arguments, to be timed. It raises SkippedError where the case cannot be measured.
-    copies : callable
-        Takes n and f, returns the memory it may take, in copies of all replies.
-    """
+    """Something to measure."""
 
     name: str
     group: str
+    """``strategy``, ``matrix``, ``flower`` or ``byzfl``."""
     rule: str
+    """The name among `OURS` of what it does."""
     start: Callable[[Problem], Callable[[], Thunk]]
-    copies: Callable[[int, int], float]
+    """Takes the problem, and returns a function that gets one repetition ready and returns it: a function without
+    arguments, to be timed. It raises SkippedError where the case cannot be measured."""
 
     @property
     def is_peer(self) -> bool:
         """Whether it is another library's."""
         return self.group in (FLOWER, BYZFL)
+
+    def copies(self, n: int, f: int) -> float:
+        """Return the memory that it may take, in copies of all replies."""
+        # ByzFL's NNM gathers n - f rows for each of n rows, where ours makes weights.
+        gathered = n - f if self.group == BYZFL and "NNM" in self.rule else 0
+        return PEER_COPIES + gathered if self.is_peer else OWN_COPIES
 
 
 def all_cases(
@@ -94,11 +90,11 @@ def all_cases(
         If a name is none of `OURS`.
     """
     known = {name.lower(): name for name in OURS}
-    unknown = [name for name in only if name.lower() not in known]
-    if unknown:
-        raise ValueError(f"there is no case {unknown[0]!r}; choose from {', '.join(OURS)}.")
+    for name in only:
+        if name.lower() not in known:
+            raise ValueError(unknown(f"the case {name!r}", name, OURS))
     chosen = [known[name.lower()] for name in only] or OURS
-    cases = [Case("FedAvg", FLOWER, "Mean", partial(_flower, "FedAvg", {}), _copies(PEER_COPIES))]
+    cases = [Case("FedAvg", FLOWER, "Mean", partial(_flower, "FedAvg"))]
     for name in OURS:
         if name in chosen:
             cases += _cases_of(name, peers=peers, matrices=matrices, device=device)
@@ -106,16 +102,13 @@ def all_cases(
 
 
 def _cases_of(name: str, *, peers: bool, matrices: bool, device: str | None) -> Iterator[Case]:
-    yield Case(name, STRATEGY, name, partial(_strategy, name, device), _copies(OWN_COPIES))
+    yield Case(name, STRATEGY, name, partial(_strategy, name, device))
     if matrices:
-        yield Case(name, MATRIX, name, partial(_matrix, name), _copies(OWN_COPIES))
-    if not peers:
-        return
-    if name in FLOWERS:
-        theirs, arguments = FLOWERS[name]
-        yield Case(theirs, FLOWER, name, partial(_flower, theirs, arguments), _copies(PEER_COPIES))
-    if find_spec("byzfl") is not None and all(part in BYZFL_NAMES for part in name.split("+")):
-        yield Case(name, BYZFL, name, partial(_byzfl, name), _byzfl_copies(name))
+        yield Case(name, MATRIX, name, partial(_matrix, name))
+    if peers and name in FLOWER_NAMES:
+        yield Case(FLOWER_NAMES[name], FLOWER, name, partial(_flower, FLOWER_NAMES[name]))
+    if peers and find_spec("byzfl") is not None and all(part in BYZFL_NAMES for part in name.split("+")):
+        yield Case(name, BYZFL, name, partial(_byzfl, name))
 
 
 # ---------------------------------------------------------------- ours
@@ -124,36 +117,40 @@ def _cases_of(name: str, *, peers: bool, matrices: bool, device: str | None) -> 
 def make_strategy(name: str, f: int, device: str | None = None) -> Any:
     """Return our strategy or chain of strategies of a name among `OURS`."""
     *before, last = name.split("+")
-    options = {"seed": SEED} if last in SEEDED else {}
-    strategy = getattr(flwr_robust, last)(num_malicious_nodes=f, device=device, **options)
+    strategy = getattr(flwr_robust, last)(num_malicious_nodes=f, device=device, **_seed(last))
     for wrapper in reversed(before):
         strategy = getattr(flwr_robust, wrapper)(strategy)
     return strategy
 
 
 def make_rule(name: str, f: int) -> Rule:
-    """Return the rule or chain of a name among `OURS`, made without a strategy."""
-    parts = []
-    for part in name.split("+"):
-        stage = getattr(rules, part)
-        parts.append(stage(**({"f": f} if stage.takes_f else {}), **({"seed": SEED} if part in SEEDED else {})))
-    made: Rule = rules.chain(*parts)
-    return made
+    """Return the rule or chain of a name among `OURS`."""
+    rule: Rule = make_strategy(name, f).rule
+    return rule
+
+
+def _seed(name: str) -> dict[str, int]:
+    return {"seed": SEED} if "seed" in signature(getattr(rules, name)).parameters else {}
 
 
 def _strategy(name: str, device: str | None, problem: Problem) -> Callable[[], Thunk]:
     strategy = make_strategy(name, problem.f, device)
-    _check(strategy.rule, problem.n)
-    _configure(strategy, problem)
+    _require_rows(strategy.rule, problem.n)
+    return _on_messages(strategy, problem, lambda _: strategy.reports[-1].skipped)
+
+
+def _on_messages(strategy: Strategy, problem: Problem, failed: Callable[[Any], str | None]) -> Callable[[], Thunk]:
+    """Get a strategy ready; `failed` says of the arrays that it returned why they do not count."""
+    list(strategy.configure_train(1, problem.sent, ConfigRecord(), problem.grid()))
 
     def ready() -> Thunk:
         replies = problem.replies()
 
-        def run() -> NDArray[np.float64] | Any:
+        def run() -> Any:
             arrays, _ = strategy.aggregate_train(1, replies)
-            skipped = strategy.reports[-1].skipped
-            if skipped:
-                raise SkippedError(skipped)
+            why = failed(arrays)
+            if why:
+                raise SkippedError(why)
             return arrays
 
         return run
@@ -163,7 +160,7 @@ def _strategy(name: str, device: str | None, problem: Problem) -> Callable[[], T
 
 def _matrix(name: str, problem: Problem) -> Callable[[], Thunk]:
     rule, matrix = make_rule(name, problem.f), problem.matrix
-    _check(rule, problem.n)
+    _require_rows(rule, problem.n)
 
     def run() -> Any:
         try:
@@ -174,58 +171,46 @@ def _matrix(name: str, problem: Problem) -> Callable[[], Thunk]:
     return lambda: run
 
 
-def _check(rule: Rule, n: int) -> None:
+def _require_rows(rule: Rule, n: int) -> None:
     try:
         rule.require_rows(n)
     except ValueError as error:
         raise SkippedError(str(error)) from error
 
 
-def _configure(strategy: Strategy, problem: Problem) -> None:
-    list(strategy.configure_train(1, problem.sent, ConfigRecord(), problem.grid()))
-
-
 # ---------------------------------------------------------------- others
 
-
-def _f(problem: Problem) -> dict[str, Any]:
-    return {"num_malicious_nodes": problem.f}
-
-
-# Flower's strategies and their arguments: MultiKrum averages as many as ours, FedTrimmedAvg cuts f on either side
-# (half a row more, because Flower rounds the product with n down).
-FLOWERS: dict[str, tuple[str, Any]] = {
-    "Krum": ("Krum", _f),
-    "MultiKrum": ("MultiKrum", lambda p: _f(p) | {"num_nodes_to_select": p.n - p.f}),
-    "Bulyan": ("Bulyan", _f),
-    "Median": ("FedMedian", lambda p: {}),
-    "TrimmedMean": ("FedTrimmedAvg", lambda p: {"beta": (p.f + 0.5) / p.n}),
+FLOWER_NAMES = {"Median": "FedMedian", "TrimmedMean": "FedTrimmedAvg"} | {
+    name: name for name in ("Krum", "MultiKrum", "Bulyan")
 }
 
 
-def _flower(name: str, arguments: Any, problem: Problem) -> Callable[[], Thunk]:
+def _flower_arguments(name: str, problem: Problem) -> dict[str, Any]:
+    """MultiKrum averages as many as ours, FedTrimmedAvg cuts f on either side.
+
+    (Half a row more, because Flower rounds the product with n down.)
+    """
+    malicious = {"num_malicious_nodes": problem.f}
+    arguments: dict[str, dict[str, Any]] = {
+        "Krum": malicious,
+        "Bulyan": malicious,
+        "MultiKrum": malicious | {"num_nodes_to_select": problem.n - problem.f},
+        "FedTrimmedAvg": {"beta": (problem.f + 0.5) / problem.n},
+    }
+    return arguments.get(name, {})
+
+
+def _flower(name: str, problem: Problem) -> Callable[[], Thunk]:
     if name == "Bulyan" and problem.n < 4 * problem.f + 3:
         raise SkippedError(f"Flower's Bulyan needs n >= 4f + 3 = {4 * problem.f + 3} replies.")
-    given = arguments(problem) if callable(arguments) else arguments
-    strategy = getattr(flower, name)(**given)
-    _configure(strategy, problem)
-
-    def ready() -> Thunk:
-        replies = problem.replies()
-
-        def run() -> Any:
-            arrays, _ = strategy.aggregate_train(1, replies)
-            if arrays is None:
-                raise SkippedError(f"Flower's {name} returned no model.")
-            return arrays
-
-        return run
-
-    return ready
+    strategy = getattr(flower, name)(**_flower_arguments(name, problem))
+    return _on_messages(
+        strategy, problem, lambda arrays: f"Flower's {name} returned no model." if arrays is None else None
+    )
 
 
 def _byzfl(name: str, problem: Problem) -> Callable[[], Thunk]:
-    import byzfl
+    import byzfl  # optional, as torch is for the bench
     import torch
 
     n, f = problem.n, problem.f
@@ -248,15 +233,6 @@ def _byzfl(name: str, problem: Problem) -> Callable[[], Thunk]:
         return run
 
     return ready
-
-
-def _byzfl_copies(name: str) -> Callable[[int, int], float]:
-    # Its NNM gathers n - f rows for each of n rows, where ours makes weights.
-    return lambda n, f: PEER_COPIES + (n - f if "NNM" in name else 0)
-
-
-def _copies(number: float) -> Callable[[int, int], float]:
-    return lambda n, f: number
 
 
 @contextmanager

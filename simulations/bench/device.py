@@ -13,15 +13,7 @@ ENOUGH = 2**30
 
 
 class Copies:
-    """Copies as many bytes as all replies hold from the CPU's memory (pinned, for CUDA) to a device.
-
-    Parameters
-    ----------
-    name : str
-        Of a torch device, as `flwr_robust.engine.choose.device_for` has it.
-    total : int
-        Bytes of all replies.
-    """
+    """Copies as many bytes as all replies hold from the CPU's memory (pinned, for CUDA) to a device."""
 
     def __init__(self, name: str, total: int) -> None:
         self.total, self.device = total, torch.device(name)

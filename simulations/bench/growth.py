@@ -48,25 +48,18 @@ CHAINS = {
 
 @dataclass
 class Growth:
-    """Seconds of a chain against n or d.
-
-    Attributes
-    ----------
-    variable : str
-        ``n`` or ``d``; the other one is `fixed`.
-    theory : str
-        What the cost should be proportional to, among `THEORY`.
-    ended : str or None
-        Why it was not followed to the end.
-    """
+    """Seconds of a chain against n or d."""
 
     chain: str
     theory: str
+    """What the cost should be proportional to, among `THEORY`."""
     variable: str
+    """``n`` or ``d``; the other one is `fixed`."""
     fixed: int
     sizes: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     ended: str | None = None
+    """Why it was not followed to the end."""
 
     def shape(self, size: int) -> tuple[int, int]:
         """Return n and d at a size."""
@@ -85,14 +78,8 @@ class Growth:
 class GrowthBench:
     """Measures growth on matrices whose rows overlap in memory, so that large ones fit.
 
-    Parameters
-    ----------
-    repeats : int
-        Repetitions, of which the median counts.
-    largest_n, largest_d : int
-        Where to stop.
-    limit : float
-        Seconds that a call may be expected to take; larger sizes are left out.
+    Sizes up to `largest_n` and `largest_d` are measured, those left out for which a call may be expected to take
+    more than `limit` seconds; of the repetitions the median counts.
     """
 
     def __init__(self, repeats: int, largest_n: int, largest_d: int, limit: float) -> None:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from flwr_robust.engine.kernels import blocks as kernels
 from flwr_robust.rules import CoordinateRule, Needs, Rule
@@ -22,7 +23,7 @@ BLOCK = 2**18
 ENOUGH = 4e9
 LANE = 2**14
 # Reads of all replies that a rule cannot do without, beyond measuring and combining: LASA has to know what lies above
-# each row's edge before it knows whom to average.
+# each row's sparsification threshold before it knows which rows to average.
 FURTHER_READS = {"lasa": 1}
 # Rules whose own passes stay on the CPU, whatever device the others run on.
 ON_CPU = ("lasa",)
@@ -31,21 +32,10 @@ ON_CPU = ("lasa",)
 class Limits:
     """What this machine needs at the least for the steps that aggregation is made of.
 
-    Parameters
-    ----------
-    problem : Problem
-        Whose replies are read.
-    threads : int
-        To use.
-    device : str, optional
-        Where strategies aggregate through torch, if they do.
-
-    Attributes
-    ----------
-    measurements : dict
-        Functions that measure the seconds of ``read`` (all replies once, and write one model), ``gram`` (float32
-        Gram matrix of n rows), ``mix`` (an n x n matrix times n rows) and ``exchange`` (ordering two rows of
-        d values, the step that sorting networks are made of); and ``copy`` (all replies to the device once).
+    `measurements` are functions that measure the seconds of ``read`` (all replies once, and write one model),
+    ``gram`` (float32 Gram matrix of n rows), ``mix`` (an n x n matrix times n rows) and ``exchange`` (ordering two
+    rows of d values, the step that sorting networks are made of); and ``copy`` (all replies to the device once),
+    where there is a device.
     """
 
     def __init__(self, problem: Problem, threads: int, device: str | None = None) -> None:
@@ -110,8 +100,6 @@ class Limits:
 
     def _seconds(self, work: Callable[[int], Any]) -> float:
         """Time `work(number)` in each of the threads, none of which lets BLAS start more."""
-        from threadpoolctl import threadpool_limits
-
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(self.threads) as pool:
             list(pool.map(lambda _: None, range(self.threads)))
             start = perf_counter()

@@ -27,34 +27,23 @@ MODELS = 8
 
 @dataclass
 class Result:
-    """What was found out about a case.
-
-    Attributes
-    ----------
-    first : float or None
-        Seconds of the first call, which may include compiling.
-    seconds : list of float
-        Of the repetitions that count.
-    peak_bytes : int or None
-        Most extra memory; None where it was not measured.
-    parts : dict of str to float
-        Seconds of each part; empty but for strategies of ours.
-    difference : float or None
-        Largest difference of a strategy's result to its rule's on the matrix, relative to the latter's largest value.
-    skipped : str or None
-        Why there are no seconds.
-    once : bool
-        Whether the first call is the only one, because it took so long.
-    """
+    """What was found out about a case."""
 
     case: Case
     first: float | None = None
+    """Seconds of the first call, which may include compiling."""
     seconds: list[float] = field(default_factory=list)
+    """Of the repetitions that count."""
     peak_bytes: int | None = None
+    """Most extra memory; None where it was not measured."""
     parts: dict[str, float] = field(default_factory=dict)
+    """Seconds of each part; empty but for strategies of ours."""
     difference: float | None = None
+    """Largest difference of a strategy's result to its rule's on the matrix, relative to the latter's largest value."""
     skipped: str | None = None
+    """Why there are no seconds."""
     once: bool = False
+    """Whether the first call is the only one, because it took so long."""
 
     @property
     def median(self) -> float | None:
@@ -67,10 +56,8 @@ class Bench:
 
     Parameters
     ----------
-    problem : Problem
-        Messages and matrix.
-    cases : sequence of Case
-        In the order of the table.
+    problem, cases : Problem, sequence of Case
+        What is measured, in the order of the table.
     threads : int
         Of the limits; the cases' own are set elsewhere.
     repeats : int
@@ -109,13 +96,13 @@ class Bench:
             gc.unfreeze()
 
     def _run(self) -> Iterator[str]:
-        settle()
+        collect_garbage()
         updates: dict[str, NDArray[np.float64]] = {}
         for number, result in enumerate(self.results):
             self._begin(number, result, updates)
             yield f"{result.case.group} {result.case.name}: first call"
         for repeat in range(self.repeats):
-            settle()
+            collect_garbage()
             turn = f"repetition {repeat + 1} of {self.repeats}"
             for name, measure in self.limits.measurements.items():
                 self.limit_seconds[name].append(measure())
@@ -129,9 +116,9 @@ class Bench:
         """First call, memory and split of a case; `updates` keeps a strategy's result for its matrix case."""
         case = result.case
         try:
-            self._check_memory(case)
+            self._require_memory(case)
             ready = case.start(self.problem)
-            settle()
+            collect_garbage()
             result.first, outcome = timed(ready())
             self._compare(result, outcome, updates)
             if case.is_peer and result.first > self.peer_limit:
@@ -151,7 +138,7 @@ class Bench:
                 raise
             result.skipped = f"failed: {type(error).__name__}: {str(error)[:200]}"
 
-    def _check_memory(self, case: Case) -> None:
+    def _require_memory(self, case: Case) -> None:
         free, problem = free_bytes(), self.problem
         needed = case.copies(problem.n, problem.f) * problem.bytes + MODELS * 4 * problem.d
         if case.group in (MATRIX, BYZFL) and "matrix" not in vars(problem):
@@ -173,7 +160,7 @@ class Bench:
             strategy.difference = result.difference = found
 
 
-def settle() -> None:
+def collect_garbage() -> None:
     """Collect garbage, and set what is left aside.
 
     Some of Flower's strategies collect garbage for each reply: they are not to pay for the objects of the bench

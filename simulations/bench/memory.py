@@ -12,7 +12,7 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def free_bytes() -> int | None:
-    """Return the memory that a program may still take; None where the system does not tell."""
+    """Return the memory that a program may still take; None where the system does not say."""
     if MEMINFO.exists():
         for line in MEMINFO.read_text().splitlines():
             if line.startswith("MemAvailable:"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import chain, pairwise
 from math import log, prod
 from typing import Any
 
@@ -17,55 +18,47 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 Matrix = NDArray[np.float32]
 
 SERVER = 1
-# Below so many values a model has no room for layers.
+# Below this number of values a model has no room for layers.
 LEAST_LAYERED = 1000
 # Sizes of the model's parameters and of what a round changes of them.
 MODEL_SCALE, STEP_SCALE = 0.05, 0.01
 
 
-def _lenet() -> Shapes:
-    return (
-        ("conv1.weight", (20, 1, 5, 5)),
-        ("conv1.bias", (20,)),
-        ("conv2.weight", (50, 20, 5, 5)),
-        ("conv2.bias", (50,)),
-        ("fc1.weight", (500, 800)),
-        ("fc1.bias", (500,)),
-        ("fc2.weight", (10, 500)),
-        ("fc2.bias", (10,)),
-    )
+# fmt: off
+LENET: Shapes = (
+    ("conv1.weight", (20, 1, 5, 5)), ("conv1.bias", (20,)), ("conv2.weight", (50, 20, 5, 5)), ("conv2.bias", (50,)),
+    ("fc1.weight", (500, 800)), ("fc1.bias", (500,)), ("fc2.weight", (10, 500)), ("fc2.bias", (10,)),
+)
+# fmt: on
+
+
+def _block(name: str, before: int, after: int, size: int, *, bias: bool = False) -> Shapes:
+    """Return the arrays of a convolution and its batch normalisation."""
+    own = ((f"{name}.bias", (after,)),) if bias else ()
+    norm = ((f"{name}.bn.weight", (after,)), (f"{name}.bn.bias", (after,)))
+    return (f"{name}.weight", (after, before, size, size)), *own, *norm
 
 
 def _cifar_cnn() -> Shapes:
-    layers: list[tuple[str, tuple[int, ...]]] = []
-    for number, (before, after) in enumerate([(3, 64), (64, 64), (64, 128), (128, 128)], start=1):
-        layers += [(f"conv{number}.weight", (after, before, 3, 3)), (f"conv{number}.bias", (after,))]
-        layers += [(f"bn{number}.weight", (after,)), (f"bn{number}.bias", (after,))]
-    layers += [("fc1.weight", (128, 128 * 8 * 8)), ("fc1.bias", (128,))]
-    return (*layers, ("fc2.weight", (10, 128)), ("fc2.bias", (10,)))
+    widths = (3, 64, 64, 128, 128)
+    blocks = [_block(f"conv{number}", *pair, 3, bias=True) for number, pair in enumerate(pairwise(widths), start=1)]
+    head = ("fc1.weight", (128, 128 * 8 * 8)), ("fc1.bias", (128,)), ("fc2.weight", (10, 128)), ("fc2.bias", (10,))
+    return (*chain.from_iterable(blocks), *head)
 
 
 def _resnet18() -> Shapes:
-    layers: list[tuple[str, tuple[int, ...]]] = []
-
-    def convolution(name: str, before: int, after: int, size: int) -> None:
-        layers.append((f"{name}.conv.weight", (after, before, size, size)))
-        layers.extend((f"{name}.bn.{part}", (after,)) for part in ("weight", "bias"))
-
-    convolution("stem", 3, 64, 3)
-    before = 64
+    layers, before = [*_block("stem", 3, 64, 3)], 64
     for stage, width in enumerate((64, 128, 256, 512), start=1):
         for block in range(2):
-            convolution(f"layer{stage}.{block}.first", before, width, 3)
-            convolution(f"layer{stage}.{block}.second", width, width, 3)
-            if before != width:
-                convolution(f"layer{stage}.{block}.shortcut", before, width, 1)
+            layers += _block(f"layer{stage}.{block}.first", before, width, 3)
+            layers += _block(f"layer{stage}.{block}.second", width, width, 3)
+            layers += _block(f"layer{stage}.{block}.shortcut", before, width, 1) if before != width else ()
             before = width
     return (*layers, ("fc.weight", (10, 512)), ("fc.bias", (10,)))
 
 
 # The papers' networks: 431,080 parameters, 1,310,922 and 11,173,962.
-MODELS = (_lenet(), _cifar_cnn(), _resnet18())
+MODELS = (LENET, _cifar_cnn(), _resnet18())
 
 
 def layers_for(d: int) -> Shapes:
@@ -102,21 +95,8 @@ def _stretch(shape: tuple[int, ...], factor: float) -> tuple[int, ...]:
 class Problem:
     """A round of training to aggregate: the model that was sent, and n replies of several arrays, f of them malicious.
 
-    The honest updates share a direction and differ by noise; the malicious ones go the other way.
-
-    Parameters
-    ----------
-    n, d, f : int
-        Nodes, parameters, malicious nodes.
-    seed : int
-        Of all numbers.
-
-    Attributes
-    ----------
-    layers : tuple of (name, shape)
-        The model's arrays.
-    model : (d,) float32 array
-        The model that was sent.
+    The honest updates share a direction and differ by noise; the malicious ones go the other way. `layers` has the
+    names and shapes of the model's arrays, `model` the values that were sent, (d,) float32.
     """
 
     def __init__(self, n: int, d: int, f: int, seed: int = 0) -> None:

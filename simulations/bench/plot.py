@@ -10,40 +10,30 @@ from simulations.bench.cases import BYZFL, FLOWER
 from simulations.bench.growth import NODES, Growth
 from simulations.bench.report import Row, strategies
 from simulations.bench.split import PARTS
-from simulations.plots import COLOURS, MARKERS
+from simulations.reports.figures.style import COLOURS, MARKERS
 
-# The aims: at most so many times FedAvg, for most chains and for mixing before sorting.
+# The aims, as multiples of FedAvg: for most chains, and for mixing before sorting.
 AIMS = (1.0, 1.5, 2.5)
 # Where the axis of multiples ends: others that are slower still are written beside it.
-LEAST_EDGE, LARGEST_EDGE = 3.0, 8.0
+LEAST_RANGE, LARGEST_RANGE = 3.0, 8.0
 PEER_COLOUR = "#D55E00"
 PEERS = {FLOWER: ("Flower", "D", PEER_COLOUR), BYZFL: ("ByzFL", "o", "white")}
 PART_COLOURS = dict(zip(PARTS, ("#56B4E9", "#0072B2", "#CC79A7", "#009E73", "#E69F00", "0.75"), strict=True))
 
 
 def plot_costs(found: Sequence[Row], path: Path, title: str) -> Path:
-    """Draw our strategies' seconds as multiples of FedAvg's, split into parts, beside peers and limits.
-
-    Parameters
-    ----------
-    found : sequence of Row
-        All rows of a bench.
-    path : Path
-        The picture's file.
-    title : str
-        Above the picture.
-    """
+    """Draw our strategies' seconds as multiples of FedAvg's, split into parts, beside peers and limits."""
     ours = [row for row in strategies(found) if row.to_fedavg is not None]
     figure, axes = _figure((9.0, 1.5 + 0.27 * len(ours)))
     peers = [row for row in found if row.group in (FLOWER, BYZFL) and row.to_fedavg and row.name != "FedAvg"]
-    edge = min(max([LEAST_EDGE, *(1.1 * (row.to_fedavg or 0.0) for row in ours)]), LARGEST_EDGE)
+    end = min(max([LEAST_RANGE, *(1.1 * (row.to_fedavg or 0.0) for row in ours)]), LARGEST_RANGE)
     for aim in AIMS:
         axes.axvline(aim, color="0.3", linewidth=0.9 if aim == 1.0 else 0.7, linestyle="-" if aim == 1.0 else ":")
     for height, row in enumerate(ours):
-        _bar(axes, height, row, edge)
-        _mark(axes, height, row, [peer for peer in peers if peer.rule == row.rule], edge)
+        _bar(axes, height, row, end)
+        _mark(axes, height, row, [peer for peer in peers if peer.rule == row.rule], end)
     axes.set_yticks(range(len(ours)), [row.name for row in ours])
-    axes.set(xlim=(0, edge), ylim=(len(ours) - 0.4, -0.6), title=title)
+    axes.set(xlim=(0, end), ylim=(len(ours) - 0.4, -0.6), title=title)
     axes.set_xlabel("Seconds as a multiple of Flower's FedAvg on the same messages")
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
@@ -51,7 +41,7 @@ def plot_costs(found: Sequence[Row], path: Path, title: str) -> Path:
     return _save(figure, path)
 
 
-def _bar(axes: Any, height: int, row: Row, edge: float) -> None:
+def _bar(axes: Any, height: int, row: Row, end: float) -> None:
     """Draw a strategy's bar, cut into the shares of its parts."""
     assert row.to_fedavg is not None
     total, start = sum(row.parts.values()), 0.0
@@ -59,20 +49,20 @@ def _bar(axes: Any, height: int, row: Row, edge: float) -> None:
         width = row.to_fedavg * seconds / total
         axes.barh(height, width, left=start, height=0.7, color=PART_COLOURS[part], label=part)
         start += width
-    if row.to_fedavg > edge:
-        axes.text(0.99 * edge, height, f"{row.to_fedavg:.0f}x", ha="right", va="center", fontsize=8,
+    if row.to_fedavg > end:
+        axes.text(0.99 * end, height, f"{row.to_fedavg:.0f}x", ha="right", va="center", fontsize=8,
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
 
 
-def _mark(axes: Any, height: int, row: Row, peers: Sequence[Row], edge: float) -> None:
-    """Mark a strategy's limit, and others' times for the same rule; those beyond the edge are written there."""
+def _mark(axes: Any, height: int, row: Row, peers: Sequence[Row], end: float) -> None:
+    """Mark a strategy's limit, and others' times for the same rule; those beyond the end are written there."""
     if row.to_fedavg and row.to_limit:
         limit = row.to_fedavg / row.to_limit
         axes.plot(limit, height, "|", color="black", markersize=11, mew=2, label="machine's limit")
     beyond = []
     for peer in sorted(peers, key=lambda peer: peer.to_fedavg or 0.0):
         name, marker, face = PEERS[peer.group]
-        if peer.to_fedavg and peer.to_fedavg > edge:
+        if peer.to_fedavg and peer.to_fedavg > end:
             beyond.append(f"{name} {peer.to_fedavg:.0f}x")
         else:
             axes.plot(peer.to_fedavg, height, marker, color=PEER_COLOUR, markerfacecolor=face, markersize=5, label=name)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from threadpoolctl import threadpool_limits
 
 from flwr_robust.engine.choose import device_for
 from flwr_robust.engine.cpu import default_threads
@@ -21,16 +23,9 @@ from simulations.bench.measure import Bench
 from simulations.bench.memory import free_bytes, shown
 from simulations.bench.messages import Problem
 from simulations.bench.plot import plot_costs, plot_growth
-from simulations.bench.report import as_json, rows
-from simulations.bench.table import tables
+from simulations.bench.presets import PRESETS
+from simulations.bench.report import as_json, rows, tables
 
-# n, d, f: the papers' networks at 17 nodes, ResNet-18 at 50, and many nodes.
-PRESETS = {
-    "small": (17, 431_080, 4),
-    "medium": (17, 1_310_922, 3),
-    "large": (50, 11_173_962, 10),
-    "crowd": (500, 431_080, 100),
-}
 FILE = "bench.json"
 THREADS_VARIABLE = "FLWR_ROBUST_THREADS"
 
@@ -41,38 +36,16 @@ class BenchError(ValueError):
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure, and how.
-
-    Attributes
-    ----------
-    preset : str
-        A name of `PRESETS`; `n`, `d` and `f` take the place of its numbers where they are given.
-    repeats : int
-        Repetitions, of which the median counts.
-    only : sequence of str
-        Strategies; all of them if there are none.
-    peers, matrices, simulated_round, growth : bool
-        Whether to measure other libraries, plain matrices, the share of a simulated round, and growth.
-    peer_limit : float
-        Seconds after which another library's case is not repeated, and which growth does not go beyond.
-    threads : int or None
-        Of us and of the limits; None for the default.
-    device : str or None
-        Where our strategies aggregate through torch; None for compiled loops on the CPU.
-    largest_n, largest_d : int
-        Where growth ends.
-    out : Path
-        Folder of the files.
-    """
+    """The options of ``flwr-robust bench``, whose help explains them."""
 
     preset: str = "small"
     n: int | None = None
     d: int | None = None
     f: int | None = None
     repeats: int = 5
-    only: Sequence[str] = ()
-    peers: bool = True
-    matrices: bool = True
+    only: Sequence[str] | None = None
+    skip_peers: bool = False
+    skip_matrices: bool = False
     simulated_round: bool = False
     growth: bool = False
     peer_limit: float = 60.0
@@ -107,14 +80,16 @@ def run_bench(options: Options, console: Console) -> dict[str, Any]:
     n, d, f = options.sizes
     try:
         device = None if options.device is None else device_for(options.device, "the bench").name
-        cases = all_cases(options.only, peers=options.peers, matrices=options.matrices, device=device)
+        cases = all_cases(
+            options.only or (), peers=not options.skip_peers, matrices=not options.skip_matrices, device=device
+        )
         if options.simulated_round:
-            from simulations.bench.simulated import check_data  # needs torch
+            from simulations.bench.simulated import require_data  # needs torch
 
-            check_data()
+            require_data()
     except ValueError as error:
         raise BenchError(str(error)) from error
-    _check_memory(n, d)
+    _require_memory(n, d)
     with _using_threads(options.threads) as threads:
         with quiet():
             bench = Bench(Problem(n, d, f), cases, threads, options.repeats, options.peer_limit, device)
@@ -125,7 +100,7 @@ def run_bench(options: Options, console: Console) -> dict[str, Any]:
         _write(found, options.out)
         where = "" if device is None else f", through torch on {device}"
         title = f"n = {n} replies, d = {d:,}, f = {f}, {threads} threads{where}"
-        _tell_picture(plot_costs(rows(bench), options.out / "bench.png", title), console)
+        _name_picture(plot_costs(rows(bench), options.out / "bench.png", title), console)
         if options.simulated_round:
             from simulations.bench.simulated import measure_round
 
@@ -154,7 +129,7 @@ def _grow(options: Options, found: dict[str, Any], console: Console) -> None:
         for result in growth.results:
             if result.ended is not None:
                 console.print(f"Growth of {result.chain} with {result.variable} ends: {result.ended}", style="yellow")
-        _tell_picture(plot_growth(growth.results, options.out / "growth.png"), console)
+        _name_picture(plot_growth(growth.results, options.out / "growth.png"), console)
 
 
 def _write(found: dict[str, Any], folder: Path) -> None:
@@ -165,11 +140,11 @@ def _write(found: dict[str, Any], folder: Path) -> None:
     written.replace(folder / FILE)
 
 
-def _tell_picture(path: Path, console: Console) -> None:
+def _name_picture(path: Path, console: Console) -> None:
     console.print(f"Picture: {path}", soft_wrap=True)
 
 
-def _check_memory(n: int, d: int) -> None:
+def _require_memory(n: int, d: int) -> None:
     """Refuse what cannot work: the replies, and a model or two while they are made."""
     needed, free = 4 * (n + 6) * d, free_bytes()
     if free is not None and needed > free:
@@ -194,20 +169,9 @@ def _follow(
 
 @contextmanager
 def _using_threads(threads: int | None) -> Iterator[int]:
-    """Have everything use this many threads (by default, what each chooses), and tell how many those are."""
+    """Have everything use this number of threads, by default what each chooses, and yield the number."""
     if threads is None:
         yield default_threads()
         return
-    from threadpoolctl import threadpool_limits
-
-    before = os.environ.get(THREADS_VARIABLE)
-    os.environ[THREADS_VARIABLE] = str(threads)
-    with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(threads))
-        try:
-            yield threads
-        finally:
-            if before is None:
-                del os.environ[THREADS_VARIABLE]
-            else:
-                os.environ[THREADS_VARIABLE] = before
+    with patch.dict(os.environ, {THREADS_VARIABLE: str(threads)}), threadpool_limits(threads):
+        yield threads

@@ -9,12 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from simulations.config import RunConfig
-from simulations.data import load_split
-from simulations.models import build_model
-from simulations.progress import watch
-from simulations.results import RunResult
-from simulations.session import Session
+from simulations.config.run_config import RunConfig
+from simulations.data.load import load_split
+from simulations.engine.progress import watch
+from simulations.engine.session import Session
+from simulations.node.models import build_model
+from simulations.run.results import RunResult
+from simulations.wording import count
 
 NUM_NODES, NUM_MALICIOUS = 17, 4
 # The first round starts what later ones find running, and the last one is evaluated: neither counts.
@@ -24,17 +25,7 @@ FOLDER = "simulated-round"
 
 @dataclass(frozen=True)
 class SimulatedRound:
-    """What a round takes, and what the strategy takes of it.
-
-    Attributes
-    ----------
-    nodes, parameters, chain
-        What is simulated.
-    rounds : int
-        Rounds that count.
-    seconds, aggregation_seconds : float
-        Medians over them: of the whole round, in which nothing is evaluated; and of `aggregate_train`.
-    """
+    """What a round takes, and what `aggregate_train` takes of it: medians over rounds in which nothing is evaluated."""
 
     nodes: int
     parameters: int
@@ -53,7 +44,7 @@ class SimulatedRound:
         return (
             f"A simulated round of {self.nodes} nodes and {self.parameters:,} parameters takes {self.seconds:.3f} s, "
             f"of which {self.chain} takes {self.aggregation_seconds:.4f} s: {self.share:.1%} "
-            f"(medians of {self.rounds} rounds)."
+            f"(medians of {count(self.rounds, 'round')})."
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -78,7 +69,7 @@ def config_for(folder: Path) -> RunConfig:
     )
 
 
-def check_data() -> None:
+def require_data() -> None:
     """Read the data, which may have to be fetched, before anything is measured.
 
     Raises

@@ -2,65 +2,52 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from simulations.components import NO_ATTACK
-from simulations.experiments import Label
+from simulations.config.catalog import NO_ATTACK
+from simulations.experiments.metrics import TOTALS, Metric
+from simulations.experiments.sections import Label
 
 Labels = Mapping[str, Label]
 Array = NDArray[np.float64]
-
-TOTALS = {
-    "max-accuracy": "max_accuracy",
-    "final-accuracy": "final_accuracy",
-    "tpr": "tpr",
-    "fpr": "fpr",
-    "wall-seconds": "wall_s",
-}
+# Numbers by round; NaN where there is none.
+Series = Annotated[Array, BeforeValidator(lambda values: np.array(values or [], dtype=np.float64))]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A run of a sweep.
+class Cell(BaseModel):
+    """A run of a sweep, as `simulations.sweep.record.make_record` writes it down."""
 
-    Attributes
-    ----------
-    labels : mapping
-        What it is called on each axis of the grid.
-    parameters, versions : mapping
-        Run-config keys; versions of the packages.
-    lite, done : bool
-        Whether it belongs to the small version of the experiment; whether it finished.
-    error : str or None
-        Why it failed.
-    evaluated, accuracy, loss : array
-        Rounds that were evaluated, with accuracies from 0 to 1 and losses.
-    rounds : array
-        All rounds that `measures` tell of.
-    measures : mapping of str to array
-        Other numbers by round; NaN where there is none.
-    totals : mapping
-        ``max-accuracy``, ``final-accuracy``, ``tpr``, ``fpr``, ``wall-seconds``, where they are known.
-    """
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
-    labels: Labels
-    parameters: Mapping[str, Any]
-    versions: Mapping[str, str | None]
+    labels: dict[str, Any]
+    parameters: dict[str, Any]
+    versions: dict[str, str | None] = Field(default_factory=dict)
     lite: bool
-    done: bool
-    error: str | None
-    evaluated: Array
-    accuracy: Array
-    loss: Array
-    rounds: Array
-    measures: Mapping[str, Array]
-    totals: Mapping[str, float]
+    status: str
+    error: str | None = None
+    evaluated: Series = np.empty(0)
+    """Rounds that were evaluated."""
+    accuracy: Series = np.empty(0)
+    loss: Series = np.empty(0)
+    rounds: Series = np.empty(0)
+    """All rounds that there are measures of."""
+    measures: dict[str, Series] = Field(default_factory=dict)
+    max_accuracy: float | None = None
+    final_accuracy: float | None = None
+    tpr: float | None = None
+    fpr: float | None = None
+    wall_s: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it finished."""
+        return self.status == "done"
 
     @property
     def attacked(self) -> bool:
@@ -82,25 +69,29 @@ class Cell:
 def read_cell(line: str) -> Cell | None:
     """Return a line's cell, or None where the line is torn or something else."""
     try:
-        values = json.loads(line)
-        totals = {name: values.get(key) for name, key in TOTALS.items()}
-        return Cell(
-            labels=dict(values["labels"]),
-            parameters=dict(values["parameters"]),
-            versions=dict(values.get("versions") or {}),
-            lite=bool(values["lite"]),
-            done=values["status"] == "done",
-            error=values.get("error"),
-            evaluated=_numbers(values.get("evaluated")),
-            accuracy=_numbers(values.get("accuracy")),
-            loss=_numbers(values.get("loss")),
-            rounds=_numbers(values.get("rounds")),
-            measures={name: _numbers(series) for name, series in (values.get("measures") or {}).items()},
-            totals={name: float(value) for name, value in totals.items() if value is not None},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
+        return Cell.model_validate_json(line)
+    except ValidationError:
         return None
 
 
-def _numbers(values: Sequence[float | None] | None) -> Array:
-    return np.array([np.nan if value is None else float(value) for value in values or []], dtype=np.float64)
+def value_of(cell: Cell, metric: Metric) -> float | None:
+    """Return the metric of a cell as it is shown, or None if the run has no such number."""
+    if metric.name in TOTALS:
+        known = getattr(cell, metric.name.replace("-", "_").replace("wall_seconds", "wall_s"))
+    else:
+        _, values = series_of(cell, metric)
+        typical = np.median if metric.median else np.mean
+        known = float(typical(values)) / metric.scale if len(values) else None
+    return None if known is None or not math.isfinite(known) else metric.scale * known
+
+
+def series_of(cell: Cell, metric: Metric) -> tuple[Array, Array]:
+    """Return rounds, and the metric in them as it is shown; rounds without a number are left out."""
+    if metric.name in ("accuracy", "loss"):
+        rounds, values = cell.evaluated, cell.accuracy if metric.name == "accuracy" else cell.loss
+    else:
+        rounds, values = cell.rounds, cell.measures.get(metric.name, np.empty(0))
+    length = min(len(rounds), len(values))
+    rounds, values = rounds[:length], values[:length]
+    finite = np.isfinite(values)
+    return rounds[finite], metric.scale * values[finite]

@@ -10,10 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simulations.experiments import Choice, Label
-from simulations.reports.cells import Cell, Labels
+import pandas as pd
+
+from simulations.experiments.experiment import Choice
+from simulations.experiments.sections import Label
+from simulations.reports.cells import Labels
 from simulations.reports.sweeps import SEED, Sweep
-from simulations.reports.wording import axis_name, count, duration, label_text, listing, told_all
+from simulations.reports.wording import axis_name, duration, label_text, with_axes
+from simulations.wording import count, listing
 
 PATHS = ("data-dir", "out-dir", "experiment")  # where files were, which is nobody else's business
 NAMED = 12  # cells that are named one by one
@@ -30,51 +34,38 @@ class Difference:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was run.
+    """What was run."""
 
-    Attributes
-    ----------
-    summary : list of (str, str)
-        Short facts, each with what it is.
-    problems : list of str
-        Failed and missing cells and whatever else a reader must know, a sentence each.
-    differences : list of Difference
-        What the small version changes.
-    axes : list of (str, str)
-        Axes of the grid and their labels.
-    parameters : list of (str, str)
-        Run-config keys that hold for all cells.
-    versions : str
-        Of the packages.
-    """
-
-    summary: list[tuple[str, str]]
+    summary: dict[str, str]
     problems: list[str]
+    """Failed and missing cells and whatever else a reader must know, a sentence each."""
     differences: list[Difference]
-    axes: list[tuple[str, str]]
-    parameters: list[tuple[str, str]]
+    axes: dict[str, str]
+    parameters: dict[str, str]
     versions: str
 
 
 def make_facts(sweep: Sweep) -> Facts:
     """Collect them."""
-    wall = [cell.totals["wall-seconds"] for cell in sweep.cells if "wall-seconds" in cell.totals]
-    done, asked = len(sweep.cells), len(sweep.cells) + len(sweep.failed) + len(sweep.missing)
-    summary = [
-        ("Version", "lite: smaller than in the paper" if sweep.lite else "full: the paper's parameters"),
-        ("Cells", f"{done} of {asked} finished" if done < asked else f"all {done} finished"),
-        ("Seeds", listing([label_text(seed) for seed in sweep.seeds]) or "none"),
-    ]
+    wall = [cell.wall_s for cell in sweep.cells if cell.wall_s is not None]
+    done, planned = len(sweep.cells), len(sweep.rows)
+    summary = {
+        "Version": "lite: smaller than in the paper" if sweep.lite else "full: the paper's parameters",
+        "Cells": f"{done} of {planned} finished" if done < planned else f"all {done} finished",
+        "Seeds": listing([label_text(seed) for seed in sweep.seeds]) or "none",
+    }
     if wall:
         each = f", {duration(statistics.median(wall))} each in the median" if len(wall) > 1 else ""
-        summary.append(("Time", f"{duration(sum(wall))} of computing, summed over the cells{each}"))
+        summary["Time"] = f"{duration(sum(wall))} of computing, summed over the cells{each}"
+    parameters = _parameters(sweep)
+    common = parameters.loc[:, parameters.nunique(dropna=False) == 1]
     return Facts(
         summary=summary,
         problems=problems(sweep),
         differences=differences(sweep) if sweep.lite else [],
-        axes=[(axis_name(axis), ", ".join(map(label_text, labels))) for axis, labels in sweep.axes.items()],
-        parameters=common_parameters(sweep),
-        versions=_versions(sweep.cells or sweep.failed),
+        axes={axis_name(axis): ", ".join(map(label_text, labels)) for axis, labels in sweep.axes.items()},
+        parameters={key: _text(common[key].iloc[0]) for key in common if key not in PATHS},
+        versions=_versions(sweep),
     )
 
 
@@ -82,54 +73,52 @@ def problems(sweep: Sweep) -> list[str]:
     """Say what is missing, failed or doubtful, a sentence each."""
     found = []
     if sweep.missing:
-        told = told_missing(sweep)
-        found.append(f"{count(len(sweep.missing), 'cell')} of {len(sweep.planned)} did not run: {told}.")
+        cells = f"{count(len(sweep.missing), 'cell')} of {len(sweep.rows)}"
+        found.append(f"{cells} did not run: {_some(_missing(sweep))}.")
     if sweep.failed:
-        found.append(f"{count(len(sweep.failed), 'cell')} failed: {_failed(sweep)}.")
+        named = [f"{with_axes(_varied(cell.labels, sweep))} ({_first_line(cell.error)})" for cell in sweep.failed]
+        found.append(f"{count(len(sweep.failed), 'cell')} failed: {_some(named)}.")
     if sweep.unreadable:
         are = "is" if sweep.unreadable == 1 else "are"
-        found.append(f"{count(sweep.unreadable, 'line')} of cells.jsonl {are} torn and passed over.")
+        found.append(f"{count(sweep.unreadable, 'line')} of cells.jsonl {are} torn and left out.")
     if sweep.outdated:
         were = "was" if sweep.outdated == 1 else "were"
-        found.append(f"{count(sweep.outdated, 'cell')} of another version of the grid {were} passed over.")
+        found.append(f"{count(sweep.outdated, 'cell')} of another version of the grid {were} left out.")
     for key, values in _mixed(sweep).items():
         found.append(f"Cells were run with different {key}, though no axis sets it: {', '.join(values)}.")
     return found
 
 
-def told_missing(sweep: Sweep) -> str:
+def _missing(sweep: Sweep) -> list[str]:
     """Name the cells that did not run; by fewer labels where nothing else with these did."""
-    left, named = [_named(cell, sweep) for cell in sweep.missing], []
+    left, named = [_varied(labels, sweep) for labels in sweep.missing], []
     for size in (1, 2, 3):
         for axes in itertools.combinations(sorted(left[0] if left else (), key=SEED.__eq__), size):
-            asked = Counter(_labels(cell, axes) for cell in sweep.planned)
-            gone = Counter(_labels(cell, axes) for cell in left)
-            whole = [labels for labels, number in gone.items() if number == asked[labels] > 1]
-            named += [f"all with {told_all(dict(zip(axes, labels, strict=True)))}" for labels in whole]
-            left = [cell for cell in left if _labels(cell, axes) not in whole]
-    named += [told_all(cell) for cell in left]
+            planned = Counter(_of(labels, axes) for labels in sweep.labels)
+            gone = Counter(_of(labels, axes) for labels in left)
+            whole = [labels for labels, number in gone.items() if number == planned[labels] > 1]
+            named += [f"all with {with_axes(dict(labels))}" for labels in whole]
+            left = [labels for labels in left if _of(labels, axes) not in whole]
+    return named + [with_axes(labels) for labels in left]
+
+
+def _of(labels: Labels, axes: Iterable[str]) -> tuple[tuple[str, Label], ...]:
+    return tuple((axis, labels[axis]) for axis in axes)
+
+
+def _some(named: Sequence[str]) -> str:
     return "; ".join(named[:NAMED]) + (f"; and {len(named) - NAMED} more" if len(named) > NAMED else "")
 
 
-def _labels(cell: Labels, axes: Sequence[str]) -> tuple[Label | None, ...]:
-    return tuple(cell.get(axis) for axis in axes)
-
-
-def _failed(sweep: Sweep) -> str:
-    cells = sweep.failed
-    named = [f"{told_all(_named(cell.labels, sweep))} ({_first_line(cell.error)})" for cell in cells[:NAMED]]
-    return "; ".join(named) + (f"; and {len(cells) - NAMED} more" if len(cells) > NAMED else "")
-
-
-def _named(labels: Labels, sweep: Sweep) -> dict[str, Label]:
-    """Return the labels that tell cells apart."""
+def _varied(labels: Labels, sweep: Sweep) -> dict[str, Label]:
+    """Return the labels in which cells differ."""
     only = {axis for axis, choices in sweep.experiment.axes.items() if len(choices) == 1}
     return {axis: label for axis, label in labels.items() if axis not in only} or dict(labels)
 
 
 def _first_line(error: str | None) -> str:
     lines = (error or "").strip().splitlines()
-    return lines[0].rstrip(".") if lines else "no reason was told"
+    return lines[0].rstrip(".") if lines else "no reason is known"
 
 
 def differences(sweep: Sweep) -> list[Difference]:
@@ -143,10 +132,9 @@ def differences(sweep: Sweep) -> list[Difference]:
         if before != value:
             found.append(Difference(key, "not set" if before is None else _text(before), _text(value)))
     for axis in dict.fromkeys([*full.axes, *here.axes]):
-        before, after = full.axes.get(axis, ()), here.axes.get(axis, ())
-        if before != after:
-            told = _changed_axis(before, after)
-            found.append(Difference(f"axis {axis}", *told))
+        choices = full.axes.get(axis, ()), here.axes.get(axis, ())
+        if choices[0] != choices[1]:
+            found.append(Difference(f"axis {axis}", *_changed_axis(*choices)))
     return found
 
 
@@ -163,32 +151,22 @@ def _keys(choices: Iterable[Choice]) -> str:
     return "; ".join(f"{label_text(choice.label)}: {_text(choice.parameters)}" for choice in choices)
 
 
-def common_parameters(sweep: Sweep) -> list[tuple[str, str]]:
-    """Return the run-config keys that have one value in all cells."""
-    cells = (*sweep.cells, *sweep.failed)
-    first = cells[0].parameters
-    same = {key for key in first if all(cell.parameters.get(key) == first[key] for cell in cells)}
-    return [(key, _text(first[key])) for key in first if key in same and key not in PATHS]
+def _parameters(sweep: Sweep) -> pd.DataFrame:
+    """Return the run-config keys of all cells, a column each."""
+    return pd.DataFrame([cell.parameters for cell in (*sweep.cells, *sweep.failed)], dtype=object)
 
 
 def _mixed(sweep: Sweep) -> dict[str, list[str]]:
     """Keys that differ between cells though no axis sets them, with their values."""
     by_axes = {key for choices in sweep.experiment.axes.values() for choice in choices for key in choice.parameters}
-    found = {}
-    for key in (*sweep.cells, *sweep.failed)[0].parameters:
-        seen = list(dict.fromkeys(_text(cell.parameters.get(key)) for cell in sweep.cells))
-        if len(seen) > 1 and key not in {*by_axes, *PATHS, SEED}:
-            found[key] = seen
-    return found
+    given = _parameters(sweep).head(len(sweep.cells)).drop(columns=[*by_axes, *PATHS, SEED], errors="ignore")
+    return {key: [_text(value) for value in given[key].unique()] for key in given if given[key].nunique() > 1}
 
 
-def _versions(cells: Sequence[Cell]) -> str:
-    seen: dict[str, list[str]] = {}
-    for cell in cells:
-        for package, version in cell.versions.items():
-            if version is not None and version not in seen.setdefault(package, []):
-                seen[package].append(version)
-    return ", ".join(f"{package} {' and '.join(versions)}" for package, versions in seen.items() if versions)
+def _versions(sweep: Sweep) -> str:
+    ran = pd.DataFrame([cell.versions for cell in sweep.ran], dtype=object)
+    known = {package: ran[package].dropna().unique() for package in ran}
+    return ", ".join(f"{package} {' and '.join(versions)}" for package, versions in known.items() if len(versions))
 
 
 def _text(value: Any) -> str:

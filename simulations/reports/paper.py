@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from simulations.experiments import Label
-from simulations.reports.metrics import Metric
-from simulations.reports.sections import PaperNumber, TableSection
-from simulations.reports.summary import Over, Place, labels_over
+from simulations.experiments.metrics import Metric
+from simulations.experiments.sections import Label, Over, PaperNumber, TableSection
+from simulations.reports.summary import Place, labels_over, over_axis
 from simulations.reports.sweeps import Sweep
 
 Printed = tuple[float, float | None]
@@ -18,32 +16,22 @@ TASK = "dataset"  # the key that no small version of a number may have changed
 
 
 class PaperNumbers:
-    """The numbers that a paper prints, by place.
+    """The numbers that a paper prints, by place of a table.
 
     A number belongs to a place if its labels are those of the place. It may leave out axes that have a single
     label, and the axis over which the table has a worst case or an average: it is that then. It may name an axis
     that the small version removed, if the cells have that label's keys, but for those that the small version
     changes in all cells; its data set must be the number's.
-
-    Parameters
-    ----------
-    sweep : Sweep
-        Its axes and parameters.
-    numbers : sequence of PaperNumber
-        As the experiment file has them.
-    metric : Metric
-        What the table shows.
-    section : TableSection
-        The table.
     """
 
     def __init__(self, sweep: Sweep, numbers: Sequence[PaperNumber], metric: Metric, section: TableSection) -> None:
         self._sweep, self._metric, self._without = sweep, metric, section.without
         # Where a table has both over one axis, a number must say which it is.
-        self._meant = {section.worst_case: Over.WORST} if section.worst_case != section.average else {}
-        self._meant |= {section.average: Over.MEAN} if section.worst_case != section.average else {}
-        used = [number for number in numbers if number.metric in (None, metric.name)]
-        self._numbers = [number for number in used if self._removed_axes_agree(number.where)]
+        both = section.worst_case == section.average
+        self._meant: dict[str, Over] = {} if both else dict(section.over)
+        self._numbers = [
+            number for number in numbers if number.metric in (None, metric) and self._removed_axes_agree(number.where)
+        ]
 
     def find(self, place: Place) -> Printed | None:
         """Return mean and spread, or None where the paper prints nothing.
@@ -51,7 +39,7 @@ class PaperNumbers:
         A worst case or an average is taken over the same labels as ours where the paper has all of them; else it
         is what the paper prints as such.
         """
-        axis = next((axis for axis, label in place.items() if isinstance(label, Over)), None)
+        axis = over_axis(place)
         if axis is not None:
             labels = labels_over(self._sweep, place, axis, self._without)
             parts = [self.find({**place, axis: label}) for label in labels]
@@ -67,7 +55,7 @@ class PaperNumbers:
             return statistics.fmean(mean for mean, _ in parts), None
         return self._metric.worst(parts, key=lambda part: part[0])
 
-    def _is_at(self, where: Mapping[str, Any], place: Place) -> bool:
+    def _is_at(self, where: Mapping[str, Label], place: Place) -> bool:
         return all(
             where[axis] == label if axis in where else self._may_leave_out(axis, label) for axis, label in place.items()
         )
@@ -77,12 +65,12 @@ class PaperNumbers:
             return self._meant.get(axis) is label
         return len(self._sweep.axes[axis]) == 1
 
-    def _removed_axes_agree(self, where: Mapping[str, Any]) -> bool:
+    def _removed_axes_agree(self, where: Mapping[str, Label]) -> bool:
         return all(self._agrees(axis, label) for axis, label in where.items() if axis not in self._sweep.axes)
 
     def _agrees(self, axis: str, label: Label) -> bool:
         """Whether the cells are as a label of an axis that only the full version has would make them."""
-        keys = next((dict(one.parameters) for one in self._sweep.full.axes.get(axis, ()) if one.label == label), {})
+        keys = next((one.parameters for one in self._sweep.full.axes.get(axis, ()) if one.label == label), {})
         full, here = self._sweep.full.parameters, self._sweep.experiment.parameters
         changed = {key for key in here if here[key] != full.get(key)} - {TASK}
         ran = self._sweep.cells[0].parameters

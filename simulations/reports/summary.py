@@ -2,104 +2,71 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
-from simulations.experiments import Label
-from simulations.reports.metrics import Metric, value_of
+import pandas as pd
+
+from simulations.experiments.metrics import Metric
+from simulations.experiments.sections import Label, Over
+from simulations.reports.cells import value_of
 from simulations.reports.sweeps import Sweep
-
-
-class Over(StrEnum):
-    """What a place shows that has no label on an axis; the values are the words of ``[[paper-numbers]]``."""
-
-    WORST = "worst-case"
-    MEAN = "average"
-
-    @property
-    def heading(self) -> str:
-        """For readers."""
-        return self.value.replace("-", " ").capitalize()
-
 
 Place = Mapping[str, Label | Over]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A number of a place.
-
-    Attributes
-    ----------
-    mean : float
-        Mean over the seeds.
-    spread : float or None
-        Standard deviation over the seeds with n - 1 in the denominator; None for a single seed.
-    seeds : int
-        How many there are.
-    complete : bool
-        Whether all cells finished that it needs.
-    whole : bool
-        For a worst case or an average, whether each label has at least one finished cell.
-    of : str
-        For a worst case, the label that it is of; empty where nobody attacks.
-    by_seed : mapping
-        The number of each seed.
-    """
+    """A number of a place."""
 
     mean: float
+    """Mean over the seeds."""
     spread: float | None
-    seeds: int
+    """Standard deviation over the seeds with n - 1 in the denominator; None for a single seed."""
+    by_seed: pd.Series
     complete: bool
+    """Whether all cells finished that it needs."""
     whole: bool = True
+    """For a worst case or an average, whether each label has at least one finished cell."""
     of: str = ""
-    by_seed: Mapping[Label, float] = field(default_factory=dict, repr=False)
-
-
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return mean and standard deviation (n - 1 in the denominator); None for a single value."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+    """For a worst case, the label that it is of; empty where nobody attacks."""
 
 
 def summarise(sweep: Sweep, place: Place, metric: Metric, without: Collection[Label] = ()) -> Summary | None:
-    """Summarise a metric over the seeds.
+    """Summarise a metric over the seeds; None if no cell of the place has it.
 
     The worst case over an axis is the label with the worst mean over the seeds, with that label's spread, as in
     NNM (Table 2) and ARC (Tables 4 and 5); an average is the mean of the labels' means, with the spread over
-    the seeds of each seed's own average. Both leave out cells that nobody attacks, as LASA (Table 1) does, unless
-    nobody attacks in any of them.
-
-    Parameters
-    ----------
-    sweep : Sweep
-        Its cells.
-    place : mapping
-        Labels by axis, or `Over`.
-    metric : Metric
-        What to summarise.
-    without : collection, optional
-        Labels that do not count in the worst case and the average.
-
-    Returns
-    -------
-    None if no cell of the place tells the metric.
+    the seeds of each seed's own average. Both leave out labels of `without`, and cells that nobody attacks, as LASA
+    (Table 1) does, unless nobody attacks in any of them.
     """
-    axis = next((axis for axis, label in place.items() if isinstance(label, Over)), None)
+    axis = over_axis(place)
     if axis is not None:
         return _over(sweep, place, metric, axis, without)
     labels = fixed(place)
-    by_seed = {cell.seed: value for cell in sweep.at(labels) if (value := value_of(cell, metric)) is not None}
-    if not by_seed:
+    values = {cell.seed: value for cell in sweep.at(labels) if (value := value_of(cell, metric)) is not None}
+    if not values:
         return None
-    mean, spread = mean_and_spread(list(by_seed.values()))
-    return Summary(mean, spread, len(by_seed), len(by_seed) >= sweep.expected(labels), by_seed=by_seed)
+    by_seed = pd.Series(values)
+    return Summary(float(by_seed.mean()), _spread(by_seed), by_seed, len(by_seed) >= sweep.expected(labels))
+
+
+def over_axis(place: Place) -> str | None:
+    """Return the axis over which a place has a worst case or an average."""
+    return next((axis for axis, label in place.items() if isinstance(label, Over)), None)
 
 
 def fixed(place: Place) -> dict[str, Label]:
     """Return the labels of a place, worst cases and averages left out."""
     return {axis: label for axis, label in place.items() if not isinstance(label, Over)}
+
+
+def labels_over(sweep: Sweep, place: Place, axis: str, without: Collection[Label] = ()) -> list[Label]:
+    """Return the labels of an axis that a worst case or an average is taken over."""
+    others = fixed({**place, axis: Over.WORST})
+    present = [label for label in sweep.axes[axis] if label not in without and sweep.has({**others, axis: label})]
+    attacked = [label for label in present if sweep.is_attacked({**others, axis: label})]
+    return attacked or present
 
 
 def _over(sweep: Sweep, place: Place, metric: Metric, axis: str, without: Collection[Label]) -> Summary | None:
@@ -112,19 +79,12 @@ def _over(sweep: Sweep, place: Place, metric: Metric, axis: str, without: Collec
     complete = whole and all(summary.complete for summary in known.values())
     if place[axis] is Over.WORST:
         label = metric.worst(known, key=lambda name: known[name].mean)
-        worst = known[label]
         of = str(label) if sweep.is_attacked(fixed(parts[label])) else ""
-        return Summary(worst.mean, worst.spread, worst.seeds, complete, whole, of, worst.by_seed)
-    seeds = set.intersection(*(set(summary.by_seed) for summary in known.values()))
-    of_seeds = {seed: statistics.fmean(summary.by_seed[seed] for summary in known.values()) for seed in seeds}
-    spread = statistics.stdev(of_seeds.values()) if len(of_seeds) > 1 else None
-    mean = statistics.fmean(summary.mean for summary in known.values())
-    return Summary(mean, spread, len(of_seeds), complete, whole, by_seed=of_seeds)
+        return Summary(known[label].mean, known[label].spread, known[label].by_seed, complete, whole, of)
+    by_seed = pd.concat([summary.by_seed for summary in known.values()], axis=1, join="inner").mean(axis=1)
+    mean = pd.Series([summary.mean for summary in known.values()]).mean()
+    return Summary(float(mean), _spread(by_seed), by_seed, complete, whole)
 
 
-def labels_over(sweep: Sweep, place: Place, axis: str, without: Collection[Label] = ()) -> list[Label]:
-    """Return the labels of an axis that a worst case or an average is taken over."""
-    others = fixed({**place, axis: Over.WORST})
-    present = [label for label in sweep.axes[axis] if label not in without and sweep.has({**others, axis: label})]
-    attacked = [label for label in present if sweep.is_attacked({**others, axis: label})]
-    return attacked or present
+def _spread(by_seed: pd.Series) -> float | None:
+    return float(by_seed.std()) if len(by_seed) > 1 else None

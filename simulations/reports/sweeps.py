@@ -2,55 +2,38 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from simulations.experiment_reader import read_experiment
-from simulations.experiments import Choice, Experiment, ExperimentError, Label
-from simulations.fates import ReportError
+import pandas as pd
+
+from flwr_robust.record.fates import ReportError
+from simulations.experiments.experiment import Choice, Experiment, ExperimentError, load_experiment
+from simulations.experiments.sections import Label
 from simulations.reports.cells import Cell, Labels, read_cell
-from simulations.reports.sections import listed
 from simulations.sweep.folder import CELLS, EXPERIMENT
 
-SEED = "seed"
-
-Key = frozenset[tuple[str, Label]]
+SEED, CELL = "seed", "cell"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep's folder holds.
-
-    Attributes
-    ----------
-    name : str
-        The folder's.
-    sections : mapping
-        ``table``, ``figure`` and ``paper-numbers`` of the experiment file.
-    full, experiment : Experiment
-        The experiment as the paper has it, and the version that ran.
-    cells, failed : tuple of Cell
-        Those that finished and those that did not; the last try of each.
-    unreadable : int
-        Lines that are no cells, as a sweep leaves them that was killed while it wrote.
-    outdated : int
-        Cells that the experiment file does not ask for (any more), which the report leaves out.
-    """
+    """What a sweep's folder holds."""
 
     name: str
-    sections: Mapping[str, Any]
     full: Experiment
     experiment: Experiment
-    cells: tuple[Cell, ...]
-    failed: tuple[Cell, ...]
+    """The experiment as the paper has it, and the version that ran."""
+    rows: pd.DataFrame
+    """A row for each cell that the experiment file plans or that ran, with a column for each axis of the grid, and
+    the last try of the cell in the column ``cell``; None where it did not run."""
     unreadable: int = 0
+    """Lines that are no cells, as a sweep leaves them that was killed while it wrote."""
     outdated: int = 0
-    _found: dict[Key, list[Cell]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Cells that the experiment file does not plan (any more), which the report leaves out."""
+    _selected: dict[frozenset[tuple[str, Label]], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def lite(self) -> bool:
@@ -60,7 +43,37 @@ class Sweep:
     @cached_property
     def axes(self) -> dict[str, tuple[Label, ...]]:
         """The labels of each axis but the seeds."""
-        return {axis: labels for axis, labels in labels_of(self.experiment).items() if axis != SEED}
+        return {
+            axis: tuple(choice.label for choice in choices)
+            for axis, choices in self.experiment.axes.items()
+            if axis != SEED
+        }
+
+    @cached_property
+    def ran(self) -> list[Cell]:
+        """All cells that ran."""
+        return [cell for cell in self.rows[CELL] if cell is not None]
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The cells that finished."""
+        return [cell for cell in self.ran if cell.done]
+
+    @cached_property
+    def failed(self) -> list[Cell]:
+        """The cells that failed."""
+        return [cell for cell in self.ran if not cell.done]
+
+    @cached_property
+    def missing(self) -> list[dict[str, Label]]:
+        """The labels of cells that neither finished nor failed."""
+        return [labels for labels, cell in zip(self.labels, self.rows[CELL], strict=True) if cell is None]
+
+    @cached_property
+    def labels(self) -> list[dict[str, Label]]:
+        """The labels of all cells, seeds included where they are an axis of the grid."""
+        axes = list(self.experiment.axes)
+        return [dict(zip(axes, row, strict=True)) for row in self.rows[axes].to_numpy()]
 
     @cached_property
     def seeds(self) -> tuple[Label, ...]:
@@ -68,105 +81,72 @@ class Sweep:
         return tuple(sorted({cell.seed for cell in self.cells}, key=lambda seed: (isinstance(seed, str), seed)))
 
     @cached_property
-    def planned(self) -> list[dict[str, Label]]:
-        """The labels of all cells that the experiment file asks for."""
-        combinations = self.experiment.combinations()
-        return [{axis: choice.label for axis, choice in cell.items()} for cell in combinations]
+    def _shown(self) -> pd.DataFrame:
+        """The rows, and baselines beside attacks that exclude them as well.
 
-    @cached_property
-    def missing(self) -> list[dict[str, Label]]:
-        """The labels of cells that were neither finished nor failed."""
-        ran = (*self.cells, *self.failed)
-        seen = {frozenset(cell.labels.items()) for cell in ran} | {key_of(cell.labels) for cell in ran}
-        return [labels for labels in self.planned if frozenset(labels.items()) not in seen]
-
-    @cached_property
-    def _planned_seeds(self) -> dict[Key, list[Label | None]]:
-        """The seeds that the experiment file asks for, by the labels of the other axes."""
-        seeds: dict[Key, list[Label | None]] = defaultdict(list)
-        for labels in self.planned:
-            seeds[key_of(labels)].append(labels.get(SEED))
-        return seeds
-
-    @cached_property
-    def _shown(self) -> dict[Key, list[Cell]]:
-        """The finished cells by their labels, seeds apart; baselines also beside attacks that exclude them.
-
-        A cell without malicious nodes is the same run under any attack, so that files ask for it under one attack
-        alone. It stands beside the cells of the other attacks as well, wherever the file asks for such cells.
+        A cell without malicious nodes is the same run under any attack, so that files plan it under one attack
+        alone. It stands beside the cells of the other attacks too, wherever the file plans such cells.
         """
-        shown: dict[Key, list[Cell]] = defaultdict(list)
-        for cell in self.cells:
-            shown[key_of(cell.labels)].append(cell)
+        places = set(self._places(self.rows))
+        baselines = self.rows[[cell is not None and cell.done and cell.is_baseline for cell in self.rows[CELL]]]
         attacks = [axis for axis, choices in self.experiment.axes.items() if all(map(_is_attack, choices))]
-        for place, cells in list(shown.items()):
-            for axis in attacks if all(cell.is_baseline for cell in cells) else ():
-                for label in self.axes[axis]:
-                    copy = {**dict(place), axis: label}
-                    if frozenset(copy.items()) not in self._planned_seeds and self._has_neighbour(copy, axis):
-                        shown[frozenset(copy.items())] = [replace(cell, labels=copy) for cell in cells]
-        return shown
+        found = [self.rows]
+        for axis, label in [(attack, label) for attack in attacks for label in self.axes[attack]]:
+            copy = baselines.assign(**{axis: label})
+            found.append(copy[[self._is_beside(place, axis, places) for place in self._places(copy)]])
+        return pd.concat(found)
 
-    def _has_neighbour(self, labels: Labels, fixed: str) -> bool:
-        """Whether the file asks for a cell that differs in one label alone, which is not the fixed axis's."""
-        return any(
-            frozenset({**labels, axis: other}.items()) in self._planned_seeds
-            for axis in labels.keys() - {fixed}
-            for other in self.axes[axis]
+    def _places(self, rows: pd.DataFrame) -> list[tuple[Label, ...]]:
+        return list(rows[list(self.axes)].itertuples(index=False, name=None))
+
+    def _is_beside(self, place: tuple[Label, ...], fixed: str, places: set[tuple[Label, ...]]) -> bool:
+        """Whether nothing ran at a place, but at one that differs in one label alone, which is not the fixed axis's."""
+        others = (
+            (*place[:number], label, *place[number + 1 :])
+            for number, (axis, labels) in enumerate(self.axes.items())
+            for label in labels
+            if axis != fixed
         )
+        return place not in places and any(other in places for other in others)
 
-    @cached_property
-    def _places(self) -> set[Key]:
-        """The labels of cells that were asked for or ran, seeds apart."""
-        return {*self._planned_seeds, *self._shown, *(key_of(cell.labels) for cell in self.failed)}
-
-    @cached_property
-    def _only(self) -> dict[str, Label]:
-        """Axes that have a single label."""
-        return {axis: labels[0] for axis, labels in self.axes.items() if len(labels) == 1}
+    def _select(self, labels: Labels) -> pd.DataFrame:
+        """Return the rows with these labels."""
+        key = frozenset(labels.items())
+        if key not in self._selected:
+            rows = self._shown
+            for axis, label in labels.items():
+                rows = rows[rows[axis] == label]
+            self._selected[key] = rows
+        return self._selected[key]
 
     def has(self, labels: Labels) -> bool:
-        """Tell whether any cell with these labels was asked for or ran."""
-        wanted = frozenset((self._only | dict(labels)).items())
-        return wanted in self._places or any(wanted <= place for place in self._places)
+        """Return whether any cell with these labels was planned or ran."""
+        return not self._select(labels).empty
 
     def at(self, labels: Labels) -> list[Cell]:
         """Return the finished cells with these labels."""
-        wanted = frozenset((self._only | dict(labels)).items())
-        if wanted not in self._found:
-            exact = [self._shown[wanted]] if wanted in self._shown else None
-            groups = exact or [cells for place, cells in self._shown.items() if wanted <= place]
-            self._found[wanted] = [cell for cells in groups for cell in cells]
-        return self._found[wanted]
+        return [cell for cell in self._select(labels)[CELL] if cell is not None and cell.done]
 
     def is_attacked(self, labels: Labels) -> bool:
-        """Tell whether any cell with these labels is attacked; of places without finished cells nothing is known."""
+        """Return whether any cell with these labels is attacked; of places without finished cells nothing is known."""
         cells = self.at(labels)
         return not cells or any(cell.attacked for cell in cells)
 
     def expected(self, labels: Labels) -> int:
         """Return how many cells with these labels there would be if none failed, for the seeds that ran."""
-        wanted = frozenset((self._only | dict(labels)).items())
-        asked = [seed for place, seeds in self._planned_seeds.items() if wanted <= place for seed in seeds]
-        return max(sum(seed in (*self.seeds, None) for seed in asked), len(self.at(labels)))
+        seeds = self._select(labels)[SEED]
+        return int((seeds.isin(self.seeds) | seeds.isna()).sum())
 
-    def limited(self, where: Mapping[str, Any]) -> Sweep:
-        """Return the sweep with the labels alone that are wanted (lists of them, or single ones, by axis)."""
-        if not where:
-            return self
+    def limited(self, where: Mapping[str, Sequence[Label]]) -> Sweep:
+        """Return the sweep with these labels alone, by axis."""
         axes = {
-            axis: tuple(choice for choice in choices if axis not in where or choice.label in listed(where[axis]))
+            axis: tuple(choice for choice in choices if axis not in where or choice.label in where[axis])
             for axis, choices in self.experiment.axes.items()
         }
-        cells, failed = (
-            tuple(cell for cell in group if matches(cell.labels, where)) for group in (self.cells, self.failed)
-        )
-        return replace(self, experiment=replace(self.experiment, axes=axes), cells=cells, failed=failed)
-
-
-def find_sweeps(folder: Path) -> list[Path]:
-    """Return the sweeps' folders at or below a folder."""
-    return sorted(path.parent for path in folder.rglob(CELLS) if (path.parent / EXPERIMENT).is_file())
+        rows = self.rows
+        for axis in where.keys() & axes.keys():
+            rows = rows[rows[axis].isin(where[axis])]
+        return replace(self, experiment=replace(self.experiment, axes=axes), rows=rows, _selected={})
 
 
 def read_sweep(folder: Path) -> Sweep:
@@ -178,54 +158,52 @@ def read_sweep(folder: Path) -> Sweep:
         If a file cannot be read, the experiment file has mistakes, or no cell is in the folder.
     """
     try:
-        raw = tomllib.loads((folder / EXPERIMENT).read_text(encoding="utf-8"))
+        full = load_experiment(str(folder / EXPERIMENT))
         lines = (folder / CELLS).read_text(encoding="utf-8", errors="replace").splitlines()
-        full = read_experiment(raw, folder / EXPERIMENT)
-    except ExperimentError as error:
+    except (ExperimentError, OSError) as error:
         raise ReportError(f"{folder} cannot be reported: {error}") from error
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{folder} cannot be read: {error}.") from error
     found = [read_cell(line) for line in lines if line.strip()]
     cells = [cell for cell in found if cell is not None]
     if not cells:
         raise ReportError(f"{folder / CELLS} holds no cell yet; wait until flwr-robust sweep has finished one.")
     experiment = full.lite if cells[-1].lite and full.lite is not None else full
-    asked = [cell for cell in cells if cell.lite == experiment.is_lite and _asked_for(cell, experiment)]
-    if not asked:
-        raise ReportError(f"{folder / CELLS} holds no cell that {EXPERIMENT} beside it asks for; sweep once more.")
-    last = {frozenset(cell.labels.items()): cell for cell in asked}.values()
+    planned = [cell for cell in cells if cell.lite == experiment.is_lite and _is_planned(cell, experiment)]
+    if not planned:
+        raise ReportError(f"{folder / CELLS} holds no cell that {EXPERIMENT} beside it plans; sweep once more.")
     return Sweep(
         name=folder.resolve().name,
-        sections={key: raw[key] for key in ("table", "figure", "paper-numbers") if key in raw},
         full=full,
         experiment=experiment,
-        cells=tuple(cell for cell in last if cell.done),
-        failed=tuple(cell for cell in last if not cell.done),
+        rows=_rows(experiment, planned),
         unreadable=len(found) - len(cells),
-        outdated=len(cells) - len(asked),
+        outdated=len(cells) - len(planned),
     )
 
 
-def labels_of(experiment: Experiment) -> dict[str, tuple[Label, ...]]:
-    """Return the labels of each axis."""
-    return {axis: tuple(choice.label for choice in choices) for axis, choices in experiment.axes.items()}
+def _rows(experiment: Experiment, cells: Sequence[Cell]) -> pd.DataFrame:
+    """Put the cells that were planned and those that ran into rows; of several tries of a cell, the last counts."""
+    axes = [axis for axis in experiment.axes if axis != SEED]
+    ran: dict[tuple[Label | None, ...], Cell] = {
+        (*(cell.labels[axis] for axis in axes), cell.seed): cell for cell in cells
+    }
+    places = dict.fromkeys(key[:-1] for key in ran)
+    planned: list[tuple[Label | None, ...]] = []
+    for choices in experiment.combinations():
+        place = tuple(choices[axis].label for axis in axes)
+        if SEED in choices or place not in places:  # without seeds in the file, any seed will do
+            planned.append((*place, choices[SEED].label if SEED in choices else None))
+    keys = list(dict.fromkeys([*planned, *ran]))
+    rows = pd.DataFrame(keys, columns=[*axes, SEED], dtype=object)
+    return rows.assign(**{CELL: pd.Series([ran.get(key) for key in keys], dtype=object)})
 
 
-def matches(labels: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Tell whether labels are all those that are wanted; a list stands for any of its labels."""
-    return all(axis in labels and labels[axis] in listed(value) for axis, value in wanted.items())
-
-
-def key_of(labels: Labels) -> Key:
-    """Return the labels of all axes but the seeds, over which a report takes the mean."""
-    return frozenset((axis, label) for axis, label in labels.items() if axis != SEED)
-
-
-def _asked_for(cell: Cell, experiment: Experiment) -> bool:
+def _is_planned(cell: Cell, experiment: Experiment) -> bool:
     """Whether the labels, seeds apart, are those of the grid."""
-    axes = {axis: labels for axis, labels in labels_of(experiment).items() if axis != SEED}
-    labels = dict(key_of(cell.labels))
-    return labels.keys() == axes.keys() and all(label in axes[axis] for axis, label in labels.items())
+    labels = {axis: label for axis, label in cell.labels.items() if axis != SEED}
+    axes = {axis: choices for axis, choices in experiment.axes.items() if axis != SEED}
+    return labels.keys() == axes.keys() and all(
+        label in [choice.label for choice in axes[axis]] for axis, label in labels.items()
+    )
 
 
 def _is_attack(choice: Choice) -> bool:

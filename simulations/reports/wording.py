@@ -1,13 +1,10 @@
-"""How axes and labels are called."""
+"""What axes, labels and times are called in reports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
-from typing import Any
 
-from simulations.experiments import Label
-from simulations.reports.summary import Over
+from simulations.experiments.sections import Label, Over
 
 SYMBOLS = {
     "alpha": "α",  # noqa: RUF001
@@ -35,11 +32,6 @@ def axis_name(axis: str) -> str:
     return NAMES.get(axis, words[:1].upper() + words[1:] if len(words) > 1 else words)
 
 
-def symbol(axis: str) -> str:
-    """Return what an axis is called before its value."""
-    return SYMBOLS.get(axis, axis.replace("-", " ").replace("_", " "))
-
-
 def label_text(label: Label | Over) -> str:
     """Return a label for readers."""
     if isinstance(label, Over):
@@ -49,33 +41,21 @@ def label_text(label: Label | Over) -> str:
     return f"{label:g}" if isinstance(label, float) else str(label)
 
 
-def told(axis: str, label: Label | Over) -> str:
+def with_axis(axis: str, label: Label | Over) -> str:
     """Return a label that stands alone: a name as it is, a number with its axis."""
-    is_name = isinstance(label, Over) or (isinstance(label, str) and not _numeric(label))
-    return label_text(label) if is_name else f"{symbol(axis)} = {label_text(label)}"
+    text = label_text(label)
+    is_name = isinstance(label, Over) or (isinstance(label, str) and not _is_number(label))
+    return text if is_name else f"{SYMBOLS.get(axis, axis.replace('-', ' ').replace('_', ' '))} = {text}"
 
 
-def told_all(labels: Mapping[str, Any]) -> str:
-    """Return several labels."""
-    return ", ".join(told(axis, label) for axis, label in labels.items())
+def with_axes(labels: Mapping[str, Label | Over]) -> str:
+    """Return several labels that stand alone."""
+    return ", ".join(with_axis(axis, label) for axis, label in labels.items())
 
 
-def plain(words: str) -> str:
-    """Keep words from meaning something in Markdown."""
-    safe = escape(words, quote=False).replace("\n", " ")
-    for sign in "|*_[]`":
-        safe = safe.replace(sign, f"\\{sign}")
-    return safe
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def listing(words: list[str]) -> str:
-    """Return words with commas, and an "and" before the last."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+def lower(text: str) -> str:
+    """Return a title as it stands within a sentence."""
+    return text[:1].lower() + text[1:]
 
 
 def duration(seconds: float) -> str:
@@ -86,7 +66,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def _numeric(text: str) -> bool:
+def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:

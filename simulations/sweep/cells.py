@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simulations.components import least_nodes
-from simulations.config import ConfigurationError, RunConfig, typed_values
-from simulations.experiments import Choice, Experiment, ExperimentError, Label
-from simulations.naming import unknown
+from simulations.config.run_config import ConfigurationError, RunConfig
+from simulations.experiments.experiment import Choice, Experiment, ExperimentError, load_experiment
+from simulations.experiments.sections import Label
+from simulations.wording import unknown
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A run of an experiment.
-
-    Attributes
-    ----------
-    labels : dict
-        What its values are called, by axis.
-    config : RunConfig
-        All its parameters.
-    num_nodes : int
-        Nodes that take part.
-    """
+    """A run of an experiment."""
 
     labels: dict[str, Label]
+    """What its values are called, by axis."""
     config: RunConfig
     num_nodes: int
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that can change the results."""
+        """The run's identity; cells of different labels may be the same run."""
         return self.config.fingerprint(num_nodes=self.num_nodes)
 
     @property
@@ -58,7 +50,7 @@ def build_cells(experiment: Experiment, out_dir: Path) -> list[Cell]:
     place = f"{experiment.path.name}{' [lite]' if experiment.is_lite else ''}"
     if experiment.num_supernodes is None:
         raise ExperimentError(f"{place} has no number of nodes; add num-supernodes to [federation].")
-    _check_keys(experiment, place)
+    _require_valid_tables(experiment, place)
     cells: list[Cell] = []
     problems: dict[str, list[dict[str, Label]]] = {}
     for choices in experiment.combinations():
@@ -70,11 +62,75 @@ def build_cells(experiment: Experiment, out_dir: Path) -> list[Cell]:
             for problem in str(error).splitlines():
                 problems.setdefault(problem, []).append(labels)
     if problems:
-        told = [f"{place}: {problem}{_where(labels, experiment)}" for problem, labels in problems.items()]
-        raise ExperimentError("\n".join(told))
+        lines = [f"{place}: {problem}{_where(labels, experiment)}" for problem, labels in problems.items()]
+        raise ExperimentError("\n".join(lines))
     if not cells:
         raise ExperimentError(f"{place} leaves no cell; exclude less.")
     return cells
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment's cells and where they go."""
+
+    experiment: Experiment
+    folder: Path
+    """Of all that the sweep writes."""
+    cells: list[Cell] = field(repr=False)
+    chosen: list[Cell] = field(repr=False)
+    """Those that are to be done."""
+
+
+def make_plan(
+    experiment: str, *, lite: bool = False, out: Path = Path("results"), seeds: str = "", only: Iterable[str] = ()
+) -> Plan:
+    """Read the experiment and check every cell.
+
+    Parameters
+    ----------
+    experiment : str
+        A name or the path of a file.
+    lite : bool
+        Whether to do the small version.
+    out : Path
+        Gets the folder ``<experiment>`` or ``<experiment>-lite``.
+    seeds : str
+        Replace the experiment's (see `parse_seeds`); none leaves them.
+    only : iterable of str
+        ``axis=label`` words that cells must match.
+
+    Raises
+    ------
+    ExperimentError
+        With one sentence for each mistake.
+    """
+    full = load_experiment(experiment)
+    version = full.lite if lite else full
+    if version is None:
+        raise ExperimentError(f"{full.path.name} has no [lite] section; leave --lite out, or add one.")
+    if seeds:
+        version = version.with_seeds(parse_seeds(seeds))
+    folder = (out / f"{full.name}{'-lite' if lite else ''}").expanduser().absolute()
+    cells = build_cells(version, folder / "runs")
+    return Plan(version, folder, cells, select(cells, only))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read seeds as in ``1-5``, ``1,3`` or ``1-3,7``.
+
+    Raises
+    ------
+    ExperimentError
+        If the text is of another form.
+    """
+    seeds: list[int] = []
+    for part in filter(None, text.split(",")):
+        found = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        several = range(int(found[1]), int(found[2] or found[1]) + 1) if found else ()
+        if not several:
+            raise ExperimentError(f"--seeds {text!r} must be numbers as in 1-5 or 1,3.")
+        seeds += several
+    return tuple(dict.fromkeys(seeds))
 
 
 def select(cells: Sequence[Cell], only: Iterable[str]) -> list[Cell]:
@@ -95,19 +151,21 @@ def select(cells: Sequence[Cell], only: Iterable[str]) -> list[Cell]:
         if not equals:
             raise ExperimentError(f"--only {word!r} must have the form axis=label; axes: {', '.join(labels)}.")
         if axis not in labels:
-            raise ExperimentError(unknown("--only names the unknown axis", labels, axis))
+            raise ExperimentError(unknown(f"--only {word!r}: the axis {axis!r}", axis, labels))
         if label not in labels[axis]:
-            raise ExperimentError(unknown(f"--only {axis} names the unknown value", labels[axis], label))
+            raise ExperimentError(unknown(f"--only {word!r}: the value {label!r} of {axis}", label, labels[axis]))
         wanted.setdefault(axis, set()).add(label)
     return [cell for cell in cells if all(str(cell.labels[axis]) in allowed for axis, allowed in wanted.items())]
 
 
-def _check_keys(experiment: Experiment, place: str) -> None:
-    """Check keys and types of each table by itself, so that a mistake is told once and where it is."""
-    _, problems = typed_values(experiment.parameters, f"{place} [parameters]")
-    for axis, choices in experiment.axes.items():
-        for choice in choices:
-            problems += typed_values(choice.parameters, f"{place} [grid] {axis} = {choice.label!r}")[1]
+def _require_valid_tables(experiment: Experiment, place: str) -> None:
+    """Check each table by itself, so that a mistake is named once and where it is."""
+    tables = {"[parameters]": experiment.parameters} | {
+        f"[grid] {axis} = {choice.label!r}": choice.parameters
+        for axis, choices in experiment.axes.items()
+        for choice in choices
+    }
+    problems = [f"{place} {name}: {text}" for name, table in tables.items() for text in RunConfig.valid_part(table)[1]]
     if problems:
         raise ExperimentError("\n".join(problems))
 
@@ -128,21 +186,21 @@ def _merged(experiment: Experiment, choices: Mapping[str, Choice]) -> dict[str, 
 
 
 def _cell(labels: dict[str, Label], config: RunConfig, num_supernodes: int) -> Cell:
-    needed = config.num_nodes or least_nodes(config)
+    needed = config.num_nodes or config.least_nodes()
     if needed > num_supernodes:
-        asked = f"num-malicious={config.num_malicious} and defense={config.defense!r}"
+        cause = f"num-malicious={config.num_malicious} and defense={config.defense!r}"
         raise ConfigurationError(
             f"num-supernodes={num_supernodes} is too few for "
-            f"{f'num-nodes={needed}' if config.num_nodes else asked}: give at least {needed}."
+            f"{f'num-nodes={needed}' if config.num_nodes else cause}: give at least {needed}."
         )
     return Cell(labels, config, config.participants(num_supernodes))
 
 
-def _where(bad: Sequence[Mapping[str, Label]], experiment: Experiment) -> str:
+def _where(cells: Sequence[Mapping[str, Label]], experiment: Experiment) -> str:
     """Name the values that all cells with a mistake share and others need not have."""
     shared = {
-        axis: bad[0][axis]
+        axis: cells[0][axis]
         for axis, choices in experiment.axes.items()
-        if len(choices) > 1 and all(labels[axis] == bad[0][axis] for labels in bad)
+        if len(choices) > 1 and all(labels[axis] == cells[0][axis] for labels in cells)
     }
     return f" ({describe(shared)})" if shared else ""

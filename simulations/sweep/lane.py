@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from simulations.experiments import Experiment
-from simulations.results import RunResult, last_line, read_result
-from simulations.session import OpenSession, Resources
+from simulations.engine.session import OpenSession, Resources
+from simulations.experiments.experiment import Experiment
+from simulations.run.results import RunResult, last_line, read_result
 from simulations.sweep.cells import Cell
 
 # Sessions that end early one after another, without a cell that is done between them, before a sweep gives up.
@@ -32,23 +31,7 @@ class Outcome:
 class Lane:
     """Cells one after another, in one session as long as it holds.
 
-    Parameters
-    ----------
-    experiment : Experiment
-        What the cells belong to.
-    folder : Path
-        Gets the session's log.
-    number : int
-        The lane's, from 1.
-    resources : Resources
-        Of the nodes and the session.
-
-    Attributes
-    ----------
-    cell : Cell or None
-        What is being done.
-    rounds : int
-        Its rounds so far.
+    `cell` is what is running, if anything is, and `rounds` how many of its rounds are over.
     """
 
     def __init__(self, experiment: Experiment, folder: Path, number: int, resources: Resources) -> None:
@@ -68,9 +51,7 @@ class Lane:
         self.log_path.unlink(missing_ok=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the session."""
         self._end_session()
 
@@ -118,7 +99,7 @@ class Lane:
 
     def _end_session(self) -> None:
         if self._session is not None:
-            self._session.__exit__(None, None, None)
+            self._session.__exit__()
             self._session = None
 
 

@@ -5,32 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from simulations.config import NOT_PARAMETERS
-from simulations.experiments import Experiment
-from simulations.fates import ReportError, read_runs
-from simulations.results import RunResult
+from flwr_robust.record.fates import ReportError
+from simulations.config.run_config import NOT_PARAMETERS
+from simulations.experiments.experiment import Experiment
+from simulations.run.fates import read_runs
+from simulations.run.results import RunResult
 from simulations.sweep.cells import Cell
 
 Record = dict[str, Any]
 
 
 def make_record(experiment: Experiment, cell: Cell, result: RunResult, error: str | None = None) -> Record:
-    """Put together a cell's line from what its run left.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        What the cell belongs to.
-    cell : Cell
-        The cell.
-    result : RunResult
-        Its results as far as they go.
-    error : str, optional
-        Why the cell failed.
-    """
+    """Put together a cell's line from what its run left, and why it failed, if it did."""
     evaluated = [line for line in result.rounds if line["accuracy"] is not None]
     end = result.end or {}
-    caught, lost = _rates(result.path)
+    tpr, fpr = _rates(result.path)
     return {
         "cell": cell.fingerprint,
         "experiment": experiment.name,
@@ -49,8 +38,8 @@ def make_record(experiment: Experiment, cell: Cell, result: RunResult, error: st
         "measures": _measures(result),
         "max_accuracy": end.get("max_accuracy"),
         "final_accuracy": end.get("final_accuracy"),
-        "tpr": caught,
-        "fpr": lost,
+        "tpr": tpr,
+        "fpr": fpr,
         "wall_s": end.get("wall_s"),
     }
 
@@ -69,4 +58,4 @@ def _rates(path: Path) -> tuple[float | None, float | None]:
         (run,) = read_runs(path)
     except ReportError:  # no round was finished
         return None, None
-    return (run.rates.caught, run.rates.lost) if run.tells_weights else (None, None)
+    return (run.rates.tpr, run.rates.fpr) if run.has_weights else (None, None)

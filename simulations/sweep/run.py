@@ -13,22 +13,38 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from rich.console import Console
+from rich.table import Table
 
-from simulations.session import Resources
-from simulations.sweep.cells import Cell, describe
+from simulations.engine.session import Resources
+from simulations.sweep.cells import Cell, Plan, describe
 from simulations.sweep.folder import CELLS, EXPERIMENT
 from simulations.sweep.lane import Lane, SweepError
-from simulations.sweep.plan import Options, Plan
 from simulations.sweep.progress import SweepProgress
 from simulations.sweep.record import Record, make_record
 from simulations.sweep.shares import joins_cluster, sensible_sessions, share_out
-from simulations.sweep.store import CellStore
+from simulations.sweep.store import CellStore, read_records
+from simulations.wording import count
 
 POLL_INTERVAL = 0.25
 
 
-def run_sweep(plan: Plan, options: Options, console: Console) -> list[Record]:
-    """Do the chosen cells that are not done, and return those that failed.
+def show_plan(plan: Plan, console: Console) -> None:
+    """Show the chosen cells and what became of them so far."""
+    records = {record["cell"]: record["status"] for record in read_records(plan.folder / CELLS)}
+    table = Table(*plan.experiment.axes, "Rounds", "Nodes", "Status", title=plan.experiment.title, title_justify="left")
+    for cell in plan.chosen:
+        labels = [str(label) for label in cell.labels.values()]
+        status = records.get(cell.fingerprint, "to do")
+        table.add_row(*labels, str(cell.config.num_rounds), str(cell.num_nodes), status)
+    console.print(table)
+    done = sum(records.get(cell.fingerprint) == "done" for cell in plan.chosen)
+    console.print(f"{len(plan.chosen)} of {len(plan.cells)} cells, {done} of them done: {plan.folder}", soft_wrap=True)
+
+
+def run_sweep(plan: Plan, nodes: Resources, parallel: int | None, console: Console) -> list[Record]:
+    """Do the chosen cells that are not done, in sessions side by side, and return those that failed.
+
+    Without a number of sessions, there are as many as suit the machine.
 
     Raises
     ------
@@ -39,12 +55,12 @@ def run_sweep(plan: Plan, options: Options, console: Console) -> list[Record]:
     """
     with CellStore(plan.folder, plan.cells) as store:
         if store.num_superseded:
-            told = f"{store.num_superseded} lines of cells with other parameters moved to superseded.jsonl."
-            console.print(told, highlight=False)
+            lines = count(store.num_superseded, "line")
+            console.print(f"{lines} of cells with other parameters moved to superseded.jsonl.", highlight=False)
         shutil.copyfile(plan.experiment.path, plan.folder / EXPERIMENT)
         waiting = _to_do(plan, store)
         with SweepProgress(console, plan.chosen, waiting) as progress:
-            return _do(plan, waiting, _lanes(plan, len(waiting), options), store, progress)
+            return _do(plan, waiting, _lanes(plan, len(waiting), nodes, parallel), store, progress)
 
 
 def _to_do(plan: Plan, store: CellStore) -> list[Cell]:
@@ -56,9 +72,8 @@ def _to_do(plan: Plan, store: CellStore) -> list[Cell]:
     return sorted(runs.values(), key=lambda cell: cell.fingerprint in store.status)
 
 
-def _lanes(plan: Plan, num_cells: int, options: Options) -> list[Lane]:
-    nodes = Resources(options.num_cpus, options.num_gpus)
-    wanted = options.parallel or sensible_sessions(nodes)
+def _lanes(plan: Plan, num_cells: int, nodes: Resources, parallel: int | None) -> list[Lane]:
+    wanted = parallel or sensible_sessions(nodes)
     if wanted > 1 and joins_cluster():
         raise SweepError(
             f"--parallel {wanted} was given with RAY_ADDRESS={os.environ['RAY_ADDRESS']}, and on a Ray cluster that is "

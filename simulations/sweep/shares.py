@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flwr_robust.engine.cpu import default_threads
-from simulations.session import LOCAL, Resources, ray_address
+from simulations.engine.session import LOCAL, Resources, ray_address
 
 # A session takes its time to start and about a gigabyte of memory. On two cores, two sessions were 8 % faster than
 # one (17 nodes, 431,080 parameters): worth it where a session leaves cores idle while its server works alone.
@@ -24,15 +24,7 @@ def sensible_sessions(nodes: Resources) -> int:
 
 
 def share_out(nodes: Resources, num_sessions: int) -> list[Resources]:
-    """Share out cores and GPUs among sessions; one session alone gets what Ray finds.
-
-    Parameters
-    ----------
-    nodes : Resources
-        What each node gets.
-    num_sessions : int
-        Sessions side by side.
-    """
+    """Share out cores and GPUs among sessions; one session alone gets what Ray finds."""
     if num_sessions == 1:
         return [nodes]
     devices = visible_gpus() if nodes.num_gpus else ()
@@ -40,7 +32,7 @@ def share_out(nodes: Resources, num_sessions: int) -> list[Resources]:
 
 
 def joins_cluster() -> bool:
-    """Tell whether sessions join a Ray cluster that is there already, all of which one session takes."""
+    """Return whether sessions join a Ray cluster that is there already, all of which one session takes."""
     return ray_address() != LOCAL
 
 

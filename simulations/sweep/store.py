@@ -1,7 +1,7 @@
 """The file of an experiment's finished cells: one JSON line each, safe to be cut off at any time.
 
 A line is written in one piece and is on the disk before the next cell begins, so that a sweep that is killed
-at any time loses at most the cells in flight. A cell is known by its fingerprint over all parameters.
+at any time loses at most the cells in flight. A cell is known by the parameters that were chosen for it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from simulations.experiments import Label
+from simulations.config.run_config import fingerprint
+from simulations.experiments.sections import Label
 from simulations.sweep.cells import Cell
 from simulations.sweep.folder import CELLS, SUPERSEDED
 from simulations.sweep.record import Record
+
+NEEDED = {"status", "labels", "parameters", "num_nodes"}
 
 
 class StoreError(RuntimeError):
@@ -28,23 +30,9 @@ class StoreError(RuntimeError):
 class CellStore:
     """The cells of a folder, for one sweep at a time.
 
-    Cells of different labels may be the same run, as a baseline that nobody attacks: each has a line.
-
-    Parameters
-    ----------
-    folder : Path
-        Holds ``cells.jsonl``; lines that no longer fit the experiment go to ``superseded.jsonl``.
-    cells : sequence of Cell
-        All cells of the experiment.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    status : dict of str to str
-        ``done`` or ``failed``, by fingerprint.
-    num_superseded : int
-        Lines that were moved when the folder was taken.
+    Lines that no longer fit the experiment go to ``superseded.jsonl``; `num_superseded` counts those that were
+    moved when the folder was taken. Cells of different labels may be the same run, as a baseline that nobody
+    attacks: each has a line. `status` is ``done`` or ``failed``, by fingerprint.
     """
 
     def __init__(self, folder: Path, cells: Iterable[Cell]) -> None:
@@ -74,22 +62,20 @@ class CellStore:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Let the folder go."""
         self._lock.close()
 
     def add(self, record: Record) -> None:
         """Write the lines of a run to the disk, in one piece, in the place of earlier ones if there are."""
-        fingerprint = record["cell"]
+        cell = record["cell"]
         lines = self._of_each_label(record)
-        if fingerprint in self.status:
-            others = [other for other in read_records(self.path) if other["cell"] != fingerprint]
+        if cell in self.status:
+            others = [other for other in read_records(self.path) if other["cell"] != cell]
             self._rewrite([*others, *lines])
         else:
             _write_out(self.path, "ab", _lines(lines))
-        self.status[fingerprint] = record["status"]
+        self.status[cell] = record["status"]
 
     def _tidy(self) -> None:
         """Drop half a line at the end, give each cell its present labels, and set aside what was superseded.
@@ -101,9 +87,9 @@ class CellStore:
         current = {_key(labels) for cells in self._labels.values() for labels in cells}
         kept: dict[str, Record] = {}
         others, superseded = [], []
-        for (fingerprint, labels), record in latest.items():
-            if fingerprint in self._labels:
-                kept[fingerprint] = record
+        for (cell, labels), record in latest.items():
+            if cell in self._labels:
+                kept[cell] = record
             elif labels in current:
                 superseded.append(record)
             else:
@@ -111,7 +97,7 @@ class CellStore:
         if superseded:
             _write_out(self._superseded, "ab", _lines(superseded))
         self.num_superseded = len(superseded)
-        self.status = {fingerprint: record["status"] for fingerprint, record in kept.items()}
+        self.status = {cell: record["status"] for cell, record in kept.items()}
         self._rewrite([*others, *(line for record in kept.values() for line in self._of_each_label(record))])
 
     def _of_each_label(self, record: Record) -> list[Record]:
@@ -130,6 +116,8 @@ class CellStore:
 def read_records(path: Path) -> list[Record]:
     """Return the cells of a file; half a line at its end, left by a sweep that was killed, is none.
 
+    Each has the fingerprint that its parameters have now, whatever the version that wrote it made of them.
+
     Raises
     ------
     StoreError
@@ -143,9 +131,9 @@ def read_records(path: Path) -> list[Record]:
         record = None
         with suppress(ValueError):
             record = json.loads(line)
-        if not isinstance(record, dict) or not {"cell", "status", "labels"} <= record.keys():
+        if not isinstance(record, dict) or not record.keys() >= NEEDED:
             raise StoreError(f"line {number} of {path} is no cell; remove it, or give another --out.")
-        records.append(record)
+        records.append(record | {"cell": fingerprint(record["parameters"], num_nodes=record["num_nodes"])})
     return records
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from simulations.session import ray_address
+from simulations.engine.session import ray_address
 
 BIN = Path(sys.executable).parent
 START_TIMEOUT = 30.0

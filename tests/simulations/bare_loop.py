@@ -13,10 +13,10 @@ import torch
 from torch.nn.functional import nll_loss
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from simulations.catalog import DATASETS
-from simulations.data import load_split
-from simulations.models import initial_model
-from simulations.partitions import node_partitions
+from simulations.config.catalog import DATASETS
+from simulations.data.load import load_split
+from simulations.data.partitions import node_partitions
+from simulations.node.models import initial_model
 
 
 @dataclass

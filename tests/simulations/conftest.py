@@ -1,8 +1,9 @@
-"""What tests of messages and of pictures need."""
+"""Messages, experiment files, and a small sweep whose numbers are worked out by hand in the tests."""
 
 import pytest
 from flwr.supercore.task_identity import TaskIdentity
-from matplotlib.figure import Figure
+
+from simulations.experiments.experiment import load_experiment
 
 
 @pytest.fixture
@@ -13,14 +14,50 @@ def task_identity(monkeypatch):
 
 
 @pytest.fixture
-def figures(monkeypatch):
-    """Keep the figures that are saved."""
-    kept = []
-    save = Figure.savefig
+def load(tmp_path):
+    def write(text):
+        path = tmp_path / "given.toml"
+        path.write_text(text)
+        return load_experiment(str(path))
 
-    def keep(figure, *given, **options):
-        kept.append(figure)
-        save(figure, *given, **options)
+    return write
 
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
+
+TOML = """
+title = "Two rules"
+source = "Someone, Somewhere (2024), Table 1"
+paper = "NNM"
+claim = "Krum is better."
+[federation]
+num-supernodes = 5
+[parameters]
+num-malicious = 1
+[grid]
+seed = [1, 2]
+attack = [
+    { label = "No attack", attack = "none" },
+    { label = "ALIE", attack = "alie" },
+    { label = "SF", attack = "sign-flip" },
+]
+defense = [{ label = "Krum", defense = "krum" }, { label = "Median", defense = "median" }]
+"""
+
+ACCURACY = {
+    ("No attack", "Krum"): (0.95, 0.95),
+    ("ALIE", "Krum"): (0.5, 0.6),
+    ("SF", "Krum"): (0.8, 0.9),
+    ("No attack", "Median"): (0.97, 0.97),
+    ("ALIE", "Median"): (0.4, 0.6),
+    ("SF", "Median"): (0.7, 0.7),
+}
+
+
+def accuracy(labels):
+    """Return the accuracy of a cell."""
+    return ACCURACY[labels["attack"], labels["defense"]][labels["seed"] - 1]
+
+
+@pytest.fixture
+def two_rules():
+    """Return the experiment file and the results of its cells."""
+    return TOML, accuracy

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 from flwr.app import ArrayRecord, Context, Message, RecordDict
 
-from simulations.client_app import app
-from simulations.config import RunConfig
-from simulations.results import RunResult, read_result
-from simulations.runner import learn_partitions, run
+from simulations.config.run_config import RunConfig
+from simulations.node.client import app
+from simulations.run.results import RunResult, read_result
+from simulations.run.runner import learn_partitions, run
 from tests.flower_messages import FakeGrid
 
 
@@ -45,5 +44,5 @@ class LocalGrid(FakeGrid):
 def run_locally(config: RunConfig, out_dir, grid: LocalGrid | int) -> RunResult:
     """Do a run with a grid, or a number of nodes, and return its results."""
     grid = LocalGrid(grid) if isinstance(grid, int) else grid
-    path = run(grid, replace(config, out_dir=str(out_dir)), learn_partitions(grid, grid.get_node_ids()))
+    path = run(grid, config.replace(out_dir=str(out_dir)), learn_partitions(grid, grid.get_node_ids()))
     return read_result(path)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from simulations.results import read_result
+from simulations.run.results import read_result
 from tests.deployment.flower import flwr_run, superlink
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,15 +1,14 @@
-"""The axes of a grid in a figure: which of them are lines, which are panels, and how lines look."""
+"""The axes of a grid in a figure: which of them are lines, which are panels, and how lines style."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from simulations.experiments import Label
-from simulations.reports.sections import HEATMAP, FigureSection
-from simulations.reports.summary import Over, Place, fixed
+from simulations.experiments.sections import CurvesSection, FigureSection, HeatmapSection, Label, Over
+from simulations.reports.summary import Place, fixed
 from simulations.reports.sweeps import Sweep
 
 JOINED = " + "  # between the parts of a chain's label
@@ -21,19 +20,25 @@ class Axes:
 
     lines: tuple[str, ...]
     panels: tuple[str, ...]
-    over: Mapping[str, Over] = field(default_factory=dict)
+    over: Mapping[str, Over]
 
 
 def axes_of(sweep: Sweep, section: FigureSection) -> Axes:
     """Sort a sweep's axes; those that the section does not name get panels."""
     varied = {axis for axis, labels in sweep.axes.items() if len(labels) > 1}
-    given = ((section.average, Over.MEAN), (section.worst_case, Over.WORST))
-    over = {axis: kind for axis, kind in given if axis in sweep.axes}
-    lines = tuple(axis for axis in section.lines if axis in varied)
+    over = {axis: kind for axis, kind in reversed(section.over) if axis in sweep.axes}
+    blocks = (section.y, section.best) if isinstance(section, HeatmapSection) else ()
+    given = () if isinstance(section, HeatmapSection) else section.lines
+    lines = tuple(axis for axis in given if axis in varied)
     panels = tuple(axis for axis in section.panels if axis in varied)
-    down = section.y if section.kind == HEATMAP else ()
-    taken = {*lines, *panels, *over, section.x, section.best, *down}
+    taken = {*lines, *panels, *over, section.x, *blocks}
     return Axes(lines, panels + tuple(axis for axis in sweep.axes if axis in varied - taken), over)
+
+
+def axes_needed(section: FigureSection) -> list[str]:
+    """Return the axes that a figure cannot do without."""
+    down = [section.y] if isinstance(section, HeatmapSection) else []
+    return [] if isinstance(section, CurvesSection) else [section.x, *down]
 
 
 def combinations(sweep: Sweep, axes: tuple[str, ...], place: Place | None = None) -> Iterator[dict[str, Label]]:
@@ -44,8 +49,8 @@ def combinations(sweep: Sweep, axes: tuple[str, ...], place: Place | None = None
             yield combination
 
 
-def looks(sweep: Sweep, axes: tuple[str, ...]) -> Callable[[Mapping[str, Label]], tuple[int, ...]]:
-    """Return what gives a line's look by its labels.
+def styles(sweep: Sweep, axes: tuple[str, ...]) -> Callable[[Mapping[str, Label]], tuple[int, ...]]:
+    """Return what gives a line's style by its labels.
 
     Each axis gives a number, the place of the label. Labels of two parts, as "NNM + Krum" or "CWTM, ARC", give two:
     one for the rule, one for what comes with it, so that lines of one rule share a colour.

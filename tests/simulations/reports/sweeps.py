@@ -5,8 +5,9 @@ import tomllib
 import zlib
 from pathlib import Path
 
-from simulations.experiment_reader import read_experiment
-from simulations.reports.sweeps import matches, read_sweep
+from simulations.experiments.experiment import read_experiment
+from simulations.reports.sweeps import read_sweep
+from simulations.validation import listed
 
 
 def write_sweep(folder, toml, result, *, lite=False, leave_out=(), fail=(), extra=""):
@@ -45,6 +46,11 @@ def write_sweep(folder, toml, result, *, lite=False, leave_out=(), fail=(), extr
         lines.append(json.dumps(cell_line(labels, parameters, lite=lite, failed=failed) | told))
     (folder / "cells.jsonl").write_text("".join(line + "\n" for line in lines) + extra, encoding="utf-8")
     return folder
+
+
+def matches(labels, wanted):
+    """Return whether labels are all those that are wanted; a list stands for any of its labels."""
+    return all(axis in labels and labels[axis] in listed(value) for axis, value in wanted.items())
 
 
 def made_sweep(folder, toml, result, **options):

@@ -1,0 +1,1 @@
+"""Data sets, partitions, and the batches that models are given."""

@@ -1,0 +1,1 @@
+"""The papers' experiments, one TOML file a table or figure, and what reads them."""

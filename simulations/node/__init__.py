@@ -1,0 +1,1 @@
+"""What a node does: models, local training, poisoned labels."""

@@ -1,0 +1,1 @@
+"""One run: the server's strategy, its evaluation and its results."""
