@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 SITE := site
-# Two processes at a time, a file of tests in one of them: many tests wait for Ray and for servers.
-PYTEST := python -m pytest -n 2 --dist loadfile
+# Three processes at a time, a file of tests in one of them: many tests wait for Ray and for servers.
+PYTEST := python -m pytest -n 3 --dist loadfile
 # pyproject.toml's lower bound.
 OLDEST_FLWR := $(shell sed -n 's/^ *"flwr>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 

@@ -80,7 +80,7 @@ rules.{title}{signature(kind)}
 
 
 def signature(kind: type) -> inspect.Signature:
-    """Return a constructor's signature without types, which its docstring tells."""
+    """Return a constructor's signature without types, which its docstring has."""
     return inspect.Signature([p.replace(annotation=p.empty) for p in inspect.signature(kind).parameters.values()])
 
 
@@ -106,7 +106,7 @@ def rules_index(stages: dict[str, Stage]) -> str:
 
 
 def facts_table(stages: dict[str, Stage], link: bool = True) -> str:
-    """Return what is told about rules, as a Markdown table."""
+    """Return facts about rules, as a Markdown table."""
     lines = [
         "| " + ("rule | " if link else "") + f"needs | rows, f = {toy.F} | breakdown | cost in passes | source |",
         "|" + "---|" * (5 + link),

@@ -91,7 +91,7 @@ def _has_data(handle: Any) -> bool:
 
 
 def draw_rule(rule: Rule) -> tuple[str, str]:
-    """Return the picture of a rule's output, and a line that tells its numbers."""
+    """Return the picture of a rule's output, and a line with its numbers."""
     outcome = run(rule, updates_for(toy.CLOUD, toy.LAYERS))
     shares = outcome.weights if outcome.weights is not None else outcome.used
     with matplotlib.rc_context(STYLE):
@@ -106,7 +106,7 @@ def draw_rule(rule: Rule) -> tuple[str, str]:
 
 
 def draw_pre_aggregation(stage: PreAggregation) -> tuple[str, str]:
-    """Return the picture of where a pre-aggregation takes each row, and a line that tells its numbers."""
+    """Return the picture of where a pre-aggregation takes each row, and a line with its numbers."""
     updates, trace = updates_for(toy.CLOUD), Trace()
     geometry = Geometry.of(measure(updates, stage.needs))
     mixing = plan((stage,), geometry, updates.n, trace).mixing

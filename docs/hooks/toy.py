@@ -20,7 +20,7 @@ _draws = np.random.default_rng(4).standard_normal((12 + F, 2))
 HONEST = CENTRE + _draws[:12] @ SPREAD
 OWN = CENTRE + _draws[12:] @ SPREAD  # what the attackers' own honest training gave
 CLOUD = np.concatenate([HONEST, OUTLIERS])
-# One layer, as (classes, features), for the rules that look at layers.
+# One layer, as (classes, features), for the rules that work by layers.
 LAYERS = (("output.weight", (2, 1)),)
 
 # What components are made with where they take it: parameters without a default need a value here.

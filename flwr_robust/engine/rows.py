@@ -69,7 +69,7 @@ class Geometry:
     unit : float
         The points are in multiples of this number: it keeps squares of huge float64 values finite.
     measured : Needs
-        What the Gram matrix tells: of norms alone it has the diagonal. What was not measured cannot be read.
+        What the Gram matrix holds: of norms alone it has the diagonal. What was not measured cannot be read.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Geometry:
         """(m, m) inner products of the rows, relative to a point in their midst."""
         self._require(Needs.DISTANCES)
         # What most rows share drops out first: nothing that they hold in common, a huge
-        # hostile update say, then swamps what tells them apart.
+        # hostile update say, then swamps their differences.
         shifted = self.affine - np.median(self.affine, axis=0)
         inner = shifted @ self.gram @ shifted.T
         return (inner + inner.T) / 2
@@ -216,7 +216,7 @@ class Rows:
     weights : (n,) float64 array or None
         Weights of the updates in the aggregate; None unless `combine` made it.
     used : (n,) float64 array or None
-        Share of the layers in which each update counted; None unless the rule told it to `count_in`.
+        Share of the layers in which each update counted; None unless the rule gave it to `count_in`.
     norms : (n,) float64 array or None
         Norms of the updates; known after the first pass over all columns.
     noted : dict of str to array

@@ -1,6 +1,6 @@
 """What rules and pre-aggregations have in common, and chains of them.
 
-A *pre-aggregation* maps n rows to n' rows, a *rule* maps them to one. Both mostly plan: they look at a `Geometry`
+A *pre-aggregation* maps n rows to n' rows, a *rule* maps them to one. Both mostly plan: they read a `Geometry`
 (distances and norms) and answer with weights. `flwr_robust.rules.run` has the data read.
 """
 
@@ -81,7 +81,7 @@ class Stage(ABC):
 
     @property
     def uses_f(self) -> bool:
-        """Whether f has a say in what the stage does."""
+        """Whether what the stage does depends on f."""
         return self.takes_f
 
     def least_rows(self, f: int) -> int:
@@ -303,7 +303,7 @@ class Rule(Stage):
         X : (n, d) NumPy array or torch tensor of floats
             One update a row; not modified. Where a tensor lies on CUDA, so do the passes' blocks.
         layers : sequence of (name, shape or size), optional
-            The model's arrays in column order, for rules that look at layers.
+            The model's arrays in column order, for rules that work by layers.
 
         Returns
         -------

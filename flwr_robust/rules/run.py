@@ -293,7 +293,7 @@ def _prepare(
 ) -> tuple[Updates, Geometry, NDArray[np.float64] | None, int]:
     """Measure the points (n updates, and vectors below them), and plan the stages.
 
-    Stages that look at nothing are applied first: what they mix is measured as it comes out.
+    Stages that read neither norms nor distances are applied first: what they mix is measured as it comes out.
 
     Returns
     -------

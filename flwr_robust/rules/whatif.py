@@ -42,7 +42,7 @@ class Outcomes:
 
     @classmethod
     def unknown(cls, count: int) -> Outcomes:
-        """Return NaN for each of so many mixes."""
+        """Return NaN for each of `count` mixes."""
         return cls(np.full(count, np.nan), np.full(count, np.nan))
 
 
@@ -74,7 +74,7 @@ def outcomes(
     geometry = Geometry.of(measure(points, threads=threads))
     found = Outcomes(np.zeros(len(mixes)), np.zeros(len(mixes)))
     reduced: list[tuple[int, CoordinateRule, Matrix, int]] = []
-    rule = copy.deepcopy(rule)  # MixTailor tells what it drew last
+    rule = copy.deepcopy(rule)  # MixTailor keeps what it drew last
     for k, mix in enumerate(mixes):
         n, trace = len(mix), Trace()
         rule.require_rows(n)

@@ -86,7 +86,7 @@ def add_gram(block: NDArray[Any], gram: NDArray[np.float64]) -> None:
     """Add ``block @ block.T`` to ``gram`` (rows, rows), on and above the diagonal, in float64.
 
     Four rows by four: sixteen sums share eight loads and stay in registers. That is faster than BLAS for so few
-    rows of so many columns, and needs no float64 copy of float32 rows.
+    rows of that many columns, and needs no float64 copy of float32 rows.
     """
     rows, columns = block.shape
     whole = rows - rows % 4
