@@ -17,6 +17,7 @@ from flwr_robust.engine.rows import Geometry as Geometry
 from flwr_robust.engine.rows import Rows as Rows
 from flwr_robust.rules.aksel import Aksel as Aksel
 from flwr_robust.rules.arc import ARC as ARC
+from flwr_robust.rules.auror import Auror as Auror
 from flwr_robust.rules.autogm import AutoGM as AutoGM
 from flwr_robust.rules.base import Chain as Chain
 from flwr_robust.rules.base import CoordinateRule as CoordinateRule
@@ -31,9 +32,14 @@ from flwr_robust.rules.centered_clipping import CenteredClipping as CenteredClip
 from flwr_robust.rules.cge import CGE as CGE
 from flwr_robust.rules.clipped_clustering import ClippedClustering as ClippedClustering
 from flwr_robust.rules.crfl import CRFL as CRFL
+from flwr_robust.rules.cross_round import CrossRound as CrossRound
 from flwr_robust.rules.dnc import DnC as DnC
 from flwr_robust.rules.faba import FABA as FABA
+from flwr_robust.rules.flame import FLAME as FLAME
+from flwr_robust.rules.flanders import FLANDERS as FLANDERS
+from flwr_robust.rules.fldetector import FLDetector as FLDetector
 from flwr_robust.rules.fltrust import FLTrust as FLTrust
+from flwr_robust.rules.foolsgold import FoolsGold as FoolsGold
 from flwr_robust.rules.geometric_median import GeometricMedian as GeometricMedian
 from flwr_robust.rules.geometric_median_of_means import GeometricMedianOfMeans as GeometricMedianOfMeans
 from flwr_robust.rules.krum import Krum as Krum
@@ -54,6 +60,7 @@ from flwr_robust.rules.registry import REGISTRY as REGISTRY
 from flwr_robust.rules.registry import collect as _collect
 from flwr_robust.rules.registry import from_spec as from_spec
 from flwr_robust.rules.registry import parse_args as parse_args
+from flwr_robust.rules.residual_reweighting import ResidualReweighting as ResidualReweighting
 from flwr_robust.rules.rfa import RFA as RFA
 from flwr_robust.rules.rlr import RLR as RLR
 from flwr_robust.rules.run import GaveUpError as GaveUpError

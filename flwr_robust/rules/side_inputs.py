@@ -65,9 +65,8 @@ class SideInputs:
             for name in VECTORS
             if name in reads and (name in rule.requires or getattr(self, name) is not None)
         }
-        ids = self.ids if "ids" in reads else None
-        names = _names(ids, n, rule)
-        return Told(names if rows_are_nodes else None, vectors)
+        names = _names(self.ids if "ids" in reads else None, n, rule)
+        return Told(names if rows_are_nodes else tuple(map(name_of, range(n))), rows_are_nodes, vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,20 +75,23 @@ class Told:
 
     Attributes
     ----------
-    names : tuple of str, or None
-        Names of the rows that come into the chain; None where a stage mixes them, and rows are numbered.
+    names : tuple of str
+        Names of the rows that come into the chain: where a stage mixes them, numbers.
+    rows_are_nodes : bool
+        Whether no stage mixes them.
     vectors : dict of str to (d,) array
         ``root`` and ``model``, in the rows' dtype, where they are given.
     """
 
-    names: tuple[str, ...] | None = None
+    names: tuple[str, ...]
+    rows_are_nodes: bool = True
     vectors: dict[str, FloatArray] = field(default_factory=dict)
 
     def names_of(self, count: int, kept: Iterable[int] | None) -> tuple[str, ...]:
         """Return the names of the `count` rows that reach a rule: those kept of all, where some were left out."""
-        if self.names is None:
-            return tuple(map(name_of, range(count)))
-        return self.names if kept is None else tuple(self.names[row] for row in kept)
+        if not self.rows_are_nodes or kept is None:
+            return self.names[:count]
+        return tuple(self.names[row] for row in kept)
 
 
 def name_of(identity: Hashable) -> str:
