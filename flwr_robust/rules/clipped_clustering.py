@@ -15,6 +15,8 @@ from flwr_robust.rules.run import COLUMNS
 
 # Norms that are remembered, the newest ones: 8 MB.
 LIMIT = 1_000_000
+# Of cosine distances.
+DIGITS = 14
 
 
 class ClippedClustering(Rule):
@@ -61,7 +63,7 @@ class ClippedClustering(Rule):
         threshold = min(float(np.median(norms)), np.inf if self.max_norm is None else self.max_norm)
         rows.remember(norms=norms)
         factors = clip_factors(geometry.norms, threshold / geometry.unit)
-        # Clipping turns no row; only to zero it would take the angles away.
-        angles = cosine_distances(geometry.inner_from_origin, geometry.squared_distances)
+        # Clipping turns no row; only to zero it would take the angles away. What differs by rounding is a tie.
+        angles = cosine_distances(geometry.inner_from_origin, geometry.squared_distances).round(DIGITS)
         chosen = largest(two_by_average_linkage(angles if threshold else 1.0 - np.eye(rows.count)))
         return rows.combine(mean_of(chosen, rows.count) * factors)
