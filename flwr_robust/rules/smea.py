@@ -65,8 +65,8 @@ class SMEA(LinearRule):
         n, sets = rows.count, comb(rows.count, f)
         if sets > FEW_SETS and sets * n > FEW_ROWS:
             raise GaveUpError(
-                f"SMEA(f={self.f}) was given n = {n} rows, of which there are {sets} sets to compare, but it compares "
-                f"at most {FEW_SETS}, or {FEW_ROWS // n} of so many rows: take a smaller f, or CAF, which needs no search."
+                f"SMEA(f={self.f}) was given n = {n} rows, which have {sets} sets to compare, but it compares at most "
+                f"{FEW_SETS}, or {FEW_ROWS // n} of so many rows: take a smaller f, or CAF, which needs no search."
             )
         return mean_of(_Search(rows.inner, n - f).best_set(), n)
 
