@@ -12,6 +12,7 @@ import toy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from simulations.plots import COLOURS
 
 from clients.attacks import Attack
 from flwr_robust.engine.choose import updates_for
@@ -19,7 +20,6 @@ from flwr_robust.engine.passes import measure
 from flwr_robust.engine.rows import Geometry
 from flwr_robust.rules import PreAggregation, Rule, Trace
 from flwr_robust.rules.run import plan, run
-from simulations.plots import COLOURS
 
 HONEST, HOSTILE, RESULT = COLOURS[0], COLOURS[1], COLOURS[2]
 GREY = "#808080"  # to be read on white and on near-black pages
@@ -92,7 +92,7 @@ def _has_data(handle: Any) -> bool:
 
 def draw_rule(rule: Rule) -> tuple[str, str]:
     """Return the picture of a rule's output, and a line with its numbers."""
-    outcome = run(rule, updates_for(toy.CLOUD, toy.LAYERS))
+    outcome = run(rule, updates_for(toy.CLOUD, toy.LAYERS), side=toy.SIDE)
     shares = outcome.weights if outcome.weights is not None else outcome.used
     with matplotlib.rc_context(STYLE):
         picture = Picture()
