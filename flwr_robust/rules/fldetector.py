@@ -72,7 +72,7 @@ class FLDetector(Random, Rule):
     requirement = "n >= 1"
     source = "FLDetector"
     breakdown = "not proven"
-    cost = "3"
+    cost = "2, and one to remember"
 
     def __init__(self, window: int = 10, references: int = 20, seed: int | None = None) -> None:
         super().__init__()
@@ -98,14 +98,16 @@ class FLDetector(Random, Rule):
             errors[history.places[known], -1] = now[known]
         out = self._outliers(errors[history.places].mean(axis=1), rows)
         vector = rows.combine(mean_of(~out, rows.count))
-        # Nothing can fail any more: what is remembered is overwritten where it lies.
         updates = history.resized(rows.remembered.get("updates"), (rows.d,), rows.dtype)
-        write(rows, updates, history.places)
-        outputs = rows.remembered.get("outputs")
-        if outputs is None or outputs.dtype != rows.dtype:
-            shape = (self.window + 1, rows.d)
-            outputs = np.zeros(shape, rows.dtype) if outputs is None else outputs.astype(rows.dtype)
-        outputs[calls % len(outputs)] = vector
+        outputs = rows.remembered.get("outputs", np.zeros((self.window + 1, 0))).astype(rows.dtype, copy=False)
+        if outputs.shape[1] != rows.d:
+            outputs = np.zeros((self.window + 1, rows.d), rows.dtype)
+
+        def overwrite() -> None:
+            write(rows, updates, history.places)
+            outputs[calls % len(outputs)] = vector
+
+        rows.defer(overwrite)
         rows.hand_over(updates=updates, errors=errors, outputs=outputs, calls=np.array(calls + 1))
         rows.hand_over(**history.remembered())
         return vector

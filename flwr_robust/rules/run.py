@@ -97,6 +97,8 @@ class Trace:
         Rows that stages have not left out; None where no stage does.
     noted : list of (stage, State, names)
         What stages will remember, and what of that nobody else holds.
+    deferred : list of callable
+        What is done before.
     """
 
     clip_factors: NDArray[np.float64] | None = None
@@ -105,6 +107,7 @@ class Trace:
     rule_drawn: int | None = None
     kept: list[int] | None = None
     noted: list[tuple[StageLike, State, Collection[str]]] = field(default_factory=list)
+    deferred: list[Callable[[], None]] = field(default_factory=list)
     _generators: dict[StageLike, np.random.Generator] = field(default_factory=dict)
 
     def generator(self, stage: StageLike) -> np.random.Generator:
@@ -115,6 +118,8 @@ class Trace:
 
     def store(self) -> None:
         """Let the stages remember: after the last step that can fail."""
+        while self.deferred:
+            self.deferred.pop(0)()
         for stage, generator in self._generators.items():
             stage.remember({DRAWS: position_of(generator)})
         for stage, values, own in self.noted:
@@ -269,6 +274,7 @@ def _run(
     if COLUMNS in last.remembers:
         rows.remember(**{COLUMNS: np.array(updates.d)})
     trace.noted.append((last, rows.noted, rows.own))
+    trace.deferred = rows.deferred
     return Aggregate(vector, rows.norms, rows.weights, trace, rows.passes, rows.used)
 
 
