@@ -11,6 +11,7 @@ chain(ARC(f=2), NNM(f=2), TrimmedMean(f=2))
 from types import ModuleType as _ModuleType
 
 from flwr_robust import rules as rules
+from flwr_robust.messages.replies import ConfigurationError as ConfigurationError
 from flwr_robust.record.report import NodeReport as NodeReport
 from flwr_robust.record.report import RoundReport as RoundReport
 from flwr_robust.strategies.named import ARC as ARC

@@ -143,17 +143,14 @@ class RoundReport:
         """Record nodes with usable replies in a round that is skipped."""
         self.nodes |= {node_id: NodeReport("accepted") for node_id in node_ids}
 
-    def complete(
-        self, quarantined: Sequence[tuple[int, str]], excluded: Sequence[int], asked: Collection[int] | None
-    ) -> None:
-        """Record why replies were quarantined, which nodes were excluded, and which were asked but did not reply."""
+    def complete(self, quarantined: Sequence[tuple[int, str]], excluded: Sequence[int]) -> None:
+        """Record why replies were quarantined, and which nodes were excluded."""
         for node_id, reason in quarantined:
             if node_id in self.nodes:
                 self.extra.append((node_id, reason))
             else:
                 self.nodes[node_id] = NodeReport("quarantined", reason)
         self.excluded = list(excluded)
-        self.unanswered = [node for node in asked or () if node not in self.nodes]
 
     def add_accepted(
         self,
@@ -221,20 +218,25 @@ class Record:
     ----------
     reports : list of RoundReport
         One for each training round.
+    num_trained, num_skipped : int
+        Rounds that gave a new model, and those that did not.
     """
 
     def __init__(self, report_path: str | Path | None = None, suspicion: Suspicion | None = None) -> None:
         self.report_path, self.suspicion = report_path, suspicion
         self.reports: list[RoundReport] = []
+        self.num_trained = self.num_skipped = 0
 
-    def emptied(self, owner: str, options: Mapping[str, Any]) -> Record:
-        """Return a record without reports, with the settings of this one where the options give none.
+    def changed_by(self, options: Mapping[str, Any], owner: str) -> Record:
+        """Return this record; or one without reports, with its settings where the options give no others.
 
         Raises
         ------
         ValueError
             If an option has a value that makes no sense; the text names the owner.
         """
+        if not options.keys() & {"report_path", "suspicion", "exclude_after"}:
+            return self
         own = self.suspicion
         decay = options.get("suspicion", None if own is None else own.decay)
         threshold = options.get("exclude_after", None if own is None else own.exclude_after)
@@ -250,15 +252,36 @@ class Record:
         if self.suspicion is not None:
             left_out = report.left_out()
             self.suspicion.update({node: x for node, x in left_out.items() if asked is None or node in asked})
+        by_reason: dict[str, list[int]] = {}
         for node_id, reason in report.quarantined:
-            log(WARNING, "\t> Quarantined the reply of node %s: %s", node_id, reason)
+            by_reason.setdefault(reason, []).append(node_id)
+        for reason, nodes in by_reason.items():
+            log(WARNING, "\t> Quarantined the reply of node %s: %s", ", ".join(map(str, nodes)), reason)
         if report.unanswered:
             log(WARNING, "\t> No reply from %s", ", ".join(map(str, report.unanswered)))
         if report.skipped:
             log(WARNING, "Round %s is skipped and the global model stays: %s", report.round, report.skipped)
+        self.num_skipped += report.skipped is not None
+        self.num_trained += report.skipped is None
         self.reports.append(report)
         if self.report_path is not None:
             report.append_to(self.report_path)
+
+    def require_writable(self) -> None:
+        """Make the file and its folder before any node is asked.
+
+        Raises
+        ------
+        ValueError
+            If reports cannot be written there.
+        """
+        if self.report_path is None:
+            return
+        try:
+            Path(self.report_path).parent.mkdir(parents=True, exist_ok=True)
+            Path(self.report_path).open("a").close()
+        except OSError as error:
+            raise ValueError(f"report_path = {str(self.report_path)!r} cannot be written: {error}.") from error
 
     def reset(self) -> None:
         """Forget the suspicions."""

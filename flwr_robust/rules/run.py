@@ -86,6 +86,8 @@ class Trace:
         Place in its pool of the rule that was drawn.
     noted : list of (stage, State)
         What stages will remember.
+    lowered : int
+        What f is lowered by, because that many malicious nodes are out already.
     """
 
     clip_factors: NDArray[np.float64] | None = None
@@ -93,7 +95,12 @@ class Trace:
     drawn: list[str] = field(default_factory=list)
     rule_drawn: int | None = None
     noted: list[tuple[StageLike, State]] = field(default_factory=list)
+    lowered: int = 0
     _generators: dict[StageLike, np.random.Generator] = field(default_factory=dict)
+
+    def f_of(self, stage: StageLike, n: int) -> int:
+        """Return how many of n rows a stage tolerates."""
+        return max(0, stage.resolve_f(n) - self.lowered)
 
     def generator(self, stage: StageLike) -> np.random.Generator:
         """Return the generator of a stage that remembers its draws, at the place where the last call left it."""
@@ -171,7 +178,9 @@ def outcome_of(work: Callable[[], T]) -> T | BadRows | Skipped:
         return Skipped(str(error))
 
 
-def run(rule: RuleLike, updates: Updates, threads: int | None = None, *, float32_only: bool = False) -> Aggregate:
+def run(
+    rule: RuleLike, updates: Updates, threads: int | None = None, *, float32_only: bool = False, proved: int = 0
+) -> Aggregate:
     """Run a rule or chain on updates.
 
     Parameters
@@ -184,6 +193,8 @@ def run(rule: RuleLike, updates: Updates, threads: int | None = None, *, float32
         See `flwr_robust.engine.cpu.for_blocks`.
     float32_only : bool
         Whether rows whose norm has no float32 are bad ones.
+    proved : int
+        Malicious nodes that are known and have no row: where there would be too few rows, f is lowered by their number.
 
     Raises
     ------
@@ -191,8 +202,9 @@ def run(rule: RuleLike, updates: Updates, threads: int | None = None, *, float32
         ValueErrors: if rows hold NaN or infinity (or values beyond float32, where that counts), the chain needs more
         rows, or a rule gives up on these.
     """
-    n, trace = updates.n, Trace()
-    require_rows((*rule.stages, rule.last), n)
+    n, stages = updates.n, (*rule.stages, rule.last)
+    trace = Trace(lowered=_lowered(stages, n, proved))
+    require_rows(stages, n, lowered=trace.lowered)
     with one_blas_thread():
         return _run(rule, updates, n, trace, threads, float32_only)
 
@@ -215,7 +227,7 @@ def _run(rule: RuleLike, updates: Updates, n: int, trace: Trace, threads: int | 
         generator=lambda: trace.generator(last),
     )
     with _naming(last):
-        vector = last.aggregate(rows, last.resolve_f(n))
+        vector = last.aggregate(rows, trace.f_of(last, n))
     if not type(last).__module__.startswith("flwr_robust."):
         # A rule of the user's may return what it keeps: whoever gets the aggregate may overwrite it.
         vector = np.array(vector, dtype=updates.dtype)
@@ -233,11 +245,17 @@ def _run(rule: RuleLike, updates: Updates, n: int, trace: Trace, threads: int | 
 
 
 def mix(
-    stages: Sequence[MapLike], updates: Updates, threads: int | None = None, *, float32_only: bool = False
+    stages: Sequence[MapLike],
+    updates: Updates,
+    threads: int | None = None,
+    *,
+    float32_only: bool = False,
+    proved: int = 0,
 ) -> Mixed:
     """Run pre-aggregations alone; arguments and errors are those of `run`."""
-    n, trace = updates.n, Trace()
-    require_rows(stages, n)
+    n = updates.n
+    trace = Trace(lowered=_lowered(stages, n, proved))
+    require_rows(stages, n, lowered=trace.lowered)
     points, geometry, norms, _ = _prepare(stages, [], updates, n, trace, threads, float32_only)
     if norms is None:
         norms = measure(updates, Needs.NORMS, threads).norms
@@ -247,7 +265,16 @@ def mix(
     return Mixed(mix_rows(points, geometry.mixing, threads), norms, trace)
 
 
-def require_rows(stages: Iterable[StageLike], n: int, rows: int | None = None) -> None:
+def _lowered(stages: Sequence[StageLike], n: int, proved: int) -> int:
+    """Return what f is lowered by: nothing, unless the stages lack rows otherwise."""
+    try:
+        require_rows(stages, n)
+    except TooFewRowsError:
+        return proved
+    return 0
+
+
+def require_rows(stages: Iterable[StageLike], n: int, rows: int | None = None, lowered: int = 0) -> None:
     """Raise TooFewRowsError for the first stage that n incoming rows are too few for.
 
     A fraction f is taken of the n rows that come in, also behind a stage that leaves fewer: `rows`, where
@@ -257,7 +284,7 @@ def require_rows(stages: Iterable[StageLike], n: int, rows: int | None = None) -
         raise TooFewRowsError("there are no rows to aggregate: n = 0, and at least 1 is needed.")
     rows = n if rows is None else rows
     for stage in stages:
-        f = stage.resolve_f(n)
+        f = max(0, stage.resolve_f(n) - lowered)
         stage.require_rows_for(rows, f, n)
         rows = stage.rows_after(rows, f)
 
@@ -266,7 +293,7 @@ def unfold(rule: RuleLike, rows: int, n: int, trace: Trace) -> tuple[list[MapLik
     """Return the stages and the last rule that run, where a rule may be a choice among chains."""
     stages = list(rule.stages)
     for stage in stages:
-        rows = stage.rows_after(rows, stage.resolve_f(n))
+        rows = stage.rows_after(rows, trace.f_of(stage, n))
     chosen = rule.last.choose(rows, n, trace)
     if chosen is rule.last:
         return stages, chosen
@@ -278,7 +305,7 @@ def plan(stages: Iterable[MapLike], rows: Geometry, n: int, trace: Trace) -> Geo
     """Apply the stages to the geometry of n incoming rows."""
     for stage in stages:
         with _naming(stage):
-            rows = stage.transform(rows, stage.resolve_f(n), trace)
+            rows = stage.transform(rows, trace.f_of(stage, n), trace)
     return rows
 
 

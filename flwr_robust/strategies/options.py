@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, cast
@@ -12,7 +13,7 @@ from flwr.app import MetricRecord, RecordDict
 from flwr_robust.engine.choose import device_for
 from flwr_robust.engine.cpu import CPU
 from flwr_robust.engine.device import Device
-from flwr_robust.messages.replies import median_metrics
+from flwr_robust.messages.replies import MedianMetrics
 from flwr_robust.rules.checks import whole_number
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -55,8 +56,28 @@ class RecordOptions(TypedDict, total=False):
     exclude_after: float | None
 
 
-class WrapperOptions(RecordOptions, total=False):
-    """`RecordOptions`, and where passes over the replies run.
+class ReplyOptions(TypedDict, total=False):
+    """Keyword arguments of our strategies and wrappers: what becomes of replies.
+
+    Attributes
+    ----------
+    statistics : sequence of str, optional
+        Patterns of names (`fnmatch`) of arrays that hold running statistics, beside those that PyTorch, Keras and flax
+        call so. They are no updates: they are aggregated apart, each coordinate by its trimmed mean.
+    max_reply_bytes : int, optional
+        A larger reply is quarantined. By default four times what was sent, and at least 64 MB.
+    metrics_of : {"selected", "accepted"}
+        Whose metrics your functions get: with rules that leave nodes out, such as Krum, those of the others (the
+        default); or those of all nodes whose replies could be used.
+    """
+
+    statistics: Sequence[str]
+    max_reply_bytes: int | None
+    metrics_of: str
+
+
+class WrapperOptions(RecordOptions, ReplyOptions, total=False):
+    """`RecordOptions` and `ReplyOptions`, and where passes over the replies run.
 
     Attributes
     ----------
@@ -116,6 +137,37 @@ def threads_and_device(
     return threads, device
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How replies are read; the attributes are those of `ReplyOptions`."""
+
+    statistics: tuple[str, ...] = ()
+    max_reply_bytes: int | None = None
+    metrics_of: str = "selected"
+
+    def changed_by(self, options: ReplyOptions, owner: str) -> Reading:
+        """Return this one with the options that are given.
+
+        Raises
+        ------
+        ValueError
+            If an option has a value that makes no sense; the text names the owner.
+        """
+        given: dict[str, Any] = {key: value for key, value in options.items() if key in ReplyOptions.__annotations__}
+        patterns = given.get("statistics", ())
+        if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
+            raise ValueError(
+                f"{owner} was given statistics = {patterns!r}; give a list of patterns of names, such as ['*.ema']."
+            )
+        if "statistics" in given:
+            given["statistics"] = tuple(patterns)
+        if "max_reply_bytes" in given:
+            given["max_reply_bytes"] = whole_number(given["max_reply_bytes"], "max_reply_bytes", owner, or_none=True)
+        if given.get("metrics_of", "selected") not in ("selected", "accepted"):
+            raise ValueError(f"{owner} was given metrics_of = {given['metrics_of']!r}; give 'selected' or 'accepted'.")
+        return replace(self, **given)
+
+
 def refuse_unknown(options: WrapperOptions, owner: str) -> None:
     """Refuse what is no option of wrappers, as Python does for named parameters.
 
@@ -134,8 +186,8 @@ def fedavg_options(options: Options) -> FedAvgOptions:
     """Return what `FedAvg` takes of the options, with medians as the default for metrics."""
     ours = own_options(options)
     chosen = cast(FedAvgOptions, {key: value for key, value in options.items() if key not in ours})
-    chosen["train_metrics_aggr_fn"] = chosen.get("train_metrics_aggr_fn") or median_metrics
-    chosen["evaluate_metrics_aggr_fn"] = chosen.get("evaluate_metrics_aggr_fn") or median_metrics
+    chosen["train_metrics_aggr_fn"] = chosen.get("train_metrics_aggr_fn") or MedianMetrics()
+    chosen["evaluate_metrics_aggr_fn"] = chosen.get("evaluate_metrics_aggr_fn") or MedianMetrics()
     return chosen
 
 

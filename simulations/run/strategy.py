@@ -85,9 +85,9 @@ class RecordedStrategy(RobustStrategy):
         self._recorder.train_metrics({**(metrics or {}), "aggregation-seconds": round(seconds, 6), **found})
         return arrays, metrics
 
-    def _aggregate(self, updates: Updates) -> Aggregate | BadRows | Skipped:
+    def _aggregate(self, updates: Updates, proved: int = 0) -> Aggregate | BadRows | Skipped:
         """Measure updates and aggregate where both are at hand: the aggregate is soon overwritten."""
-        outcome = super()._aggregate(updates)
+        outcome = super()._aggregate(updates, proved)
         if self._measures and isinstance(outcome, Aggregate):
             started = perf_counter()
             self._measured = measure_with(updates, outcome.vector)
