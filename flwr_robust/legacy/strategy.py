@@ -200,7 +200,8 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         replies = replies_of("train", results, failures, self.sent.asked)
         done = self._aggregate_round(server_round, replies, self.sent, self._refused(failures))
         first = _first_of_each(results)
-        reported = [(first[reply.node_id].num_examples, first[reply.node_id].metrics) for reply in done.counted]
+        counted = done.accepted if self.fit_metrics_aggregation_fn is None else done.counted
+        reported = [(first[reply.node_id].num_examples, first[reply.node_id].metrics) for reply in counted]
         metrics = self._metrics(self.fit_metrics_aggregation_fn, reported) | self.reports[-1].metrics()
         if done.arrays is None:
             return self._parameters, metrics

@@ -399,7 +399,9 @@ def require_finite(name: str, values: NDArray[Any], holes: NDArray[np.intp] | No
         bad[holes] = False
     if bad.any():
         count = int(bad.sum())
-        raise RejectedError(f"array {name!r} holds {count} value{'s' * (count > 1)} that are not finite", NOT_FINITE)
+        raise RejectedError(
+            f"array {name!r} holds {count} value{'s that are' if count > 1 else ' that is'} not finite", NOT_FINITE
+        )
 
 
 def lower_median(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:

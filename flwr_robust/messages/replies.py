@@ -298,19 +298,22 @@ class Inbox:
         model = {name: self._without_holes(name, values) for name, values in known.items()}
         return self.layout.step(model, update, rate, apart)
 
-    def require_sense(self, f: int, server_round: int) -> None:
-        """Refuse replies that fail alike, more than f of them and more than half: what so many do alike is honest.
+    def require_sense(self, num_malicious: Callable[[int], int], server_round: int) -> None:
+        """Refuse replies that fail alike: more than half, and more than `num_malicious` of all, are honest ones.
 
         Raises
         ------
         ConfigurationError
             If there are such replies. The text says how many, what they sent, what was expected, and what to do.
         """
-        total = len(self.accepted) + len(self.quarantined)
-        kinds = Counter(reply.kind for reply in self.quarantined if reply.kind is not None)
-        for kind, count in kinds.most_common(1):
-            if count > f and 2 * count > total:
-                reason = Counter(r.reason for r in self.quarantined if r.kind == kind).most_common(1)[0][0]
+        # A node counts once, by its first reply, however many it sends.
+        first = {reply.node_id: reply for reply in reversed(self.quarantined)}
+        failed = [reply for node, reply in first.items() if reply.kind is not None and node not in self.nodes]
+        total = len(self.nodes) + len(first.keys() - set(self.nodes))
+        f = num_malicious(total)
+        for kind, count in Counter(reply.kind for reply in failed).most_common(1):
+            if kind is not None and count > f and 2 * count > total:
+                reason = Counter(reply.reason for reply in failed if reply.kind == kind).most_common(1)[0][0]
                 raise ConfigurationError(
                     f"{count} of {total} replies of round {server_round} cannot be aggregated for the same kind of "
                     f"reason ({kind}), which is a matter of the project and not of {f} malicious nodes: {reason}. "
@@ -608,11 +611,11 @@ def median_metrics(contents: list[RecordDict], weighted_by_key: str, left_out: l
 
 
 def _median(values: Sequence[Any]) -> Value | None:
-    kinds = Counter(_kind(value) for value in values)
+    kinds = Counter(kind_of(value) for value in values)
     kind, count = kinds.most_common(1)[0]
     if kind is None or 2 * count <= len(values):
         return None
-    same = [value for value in values if _kind(value) == kind]
+    same = [value for value in values if kind_of(value) == kind]
     if kind == -1:
         return _middle(same)
     return [_middle(column) for column in zip(*same, strict=True)]
@@ -623,10 +626,10 @@ def _middle(values: Sequence[float]) -> float:
     return float(median_low(values)) / 2 + float(median_high(values)) / 2
 
 
-def _kind(value: Any) -> int | None:
-    """-1 for a finite number, the length for a list of them, None for anything else."""
+def kind_of(value: Any) -> int | None:
+    """Return -1 for a finite number, the length for a list of them, None for anything else."""
     if isinstance(value, list):
-        return len(value) if len(value) <= LONGEST_LIST and all(_kind(item) == -1 for item in value) else None
+        return len(value) if len(value) <= LONGEST_LIST and all(kind_of(item) == -1 for item in value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -266,7 +266,12 @@ def mix(
 
 
 def _lowered(stages: Sequence[StageLike], n: int, proved: int) -> int:
-    """Return what f is lowered by: nothing, unless the stages lack rows otherwise."""
+    """Return what f is lowered by: nothing, unless the stages lack rows otherwise.
+
+    More than f malicious nodes are more than were reckoned with: then nobody knows how many others there are.
+    """
+    if proved > max((stage.resolve_f(n) for stage in stages), default=0):
+        return 0
     try:
         require_rows(stages, n)
     except TooFewRowsError:

@@ -14,7 +14,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
 from flwr_robust.messages.arrays import Apart, Layout, make_array
-from flwr_robust.messages.replies import Inbox, attempt, median_metrics, metadata_by_hand
+from flwr_robust.messages.replies import Inbox, attempt, kind_of, median_metrics, metadata_by_hand
 
 Handed = tuple[ArrayRecord | None, MetricRecord | None, str | None]
 
@@ -112,15 +112,11 @@ def _alike(contents: Sequence[RecordDict], weight: str) -> Iterator[tuple[str, M
     common = median_metrics(list(contents), weight)
     for found in only:
         own = MetricRecord() if found is None else found[1]
-        values = {key: own[key] if _like(own.get(key), value) else value for key, value in common.items()}
+        values = {
+            key: own[key] if key in own and kind_of(own[key]) == kind_of(value) else value
+            for key, value in common.items()
+        }
         yield name, MetricRecord({**values, weight: 1})
-
-
-def _like(value: Any, other: Any) -> bool:
-    """Whether a metric is finite and of the other's kind."""
-    if isinstance(other, list):
-        return isinstance(value, list) and len(value) == len(other) and all(_like(x, 0.0) for x in value)
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
 
 
 @contextmanager

@@ -152,7 +152,7 @@ class RewritingStrategy(Guarded, Strategy):
         while isinstance(found := self._mix(inbox.updates(), inbox.proved), BadRows):
             inbox.quarantine(dict.fromkeys(found.rows, found.fault))
         if not self.record.num_trained:
-            inbox.require_sense(self._num_malicious(len(inbox.accepted) + len(inbox.quarantined)), server_round)
+            inbox.require_sense(self._num_malicious, server_round)
         names = " > ".join([*map(repr, self.front), type(self.strategy).__name__])
         report = RoundReport(server_round, names, len(inbox.accepted), self.num_malicious_nodes)
         arrays, metrics = None, None

@@ -20,7 +20,16 @@ from flwr_robust.engine.device import Device, FloatArray
 from flwr_robust.engine.updates import Updates
 from flwr_robust.messages.arrays import Apart
 from flwr_robust.messages.grid import GuardedGrid
-from flwr_robust.messages.replies import Inbox, Question, Reply, Sent, attempt, read_evaluations, read_replies
+from flwr_robust.messages.replies import (
+    Inbox,
+    MedianMetrics,
+    Question,
+    Reply,
+    Sent,
+    attempt,
+    read_evaluations,
+    read_replies,
+)
 from flwr_robust.record.report import Record, RoundReport
 from flwr_robust.rules.base import PreAggregation, Rule, chain, resolve_f
 from flwr_robust.rules.checks import check_f, number
@@ -47,6 +56,33 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 # ---------------------------------------------------------------- what was sent
+
+
+def guarded(start: Method) -> Method:
+    """Give a `start` the guarded grid in the place of the one that it is called with."""
+
+    @wraps(start)
+    def guarding(self: Any, *positional: Any, **keywords: Any) -> Any:
+        grid = next((value for value in (*positional, *keywords.values()) if isinstance(value, Grid)), None)
+        if grid is None:
+            return start(self, *positional, **keywords)
+        with self._guarding(grid) as guard:
+            given = [guard if value is grid else value for value in positional]
+            return start(self, *given, **{name: guard if v is grid else v for name, v in keywords.items()})
+
+    return cast(Method, guarding)
+
+
+def noted(configure_train: Method) -> Method:
+    """Take note of the model that a round starts from, whatever a `configure_train` makes of it."""
+
+    @wraps(configure_train)
+    def noting(self: Any, server_round: int, arrays: ArrayRecord, *others: Any, **keywords: Any) -> Any:
+        if self._guard is not None:
+            self._guard.model = arrays
+        return configure_train(self, server_round, arrays, *others, **keywords)
+
+    return cast(Method, noting)
 
 
 class Hooked:
@@ -108,33 +144,6 @@ class Guarded(Hooked):
         return otherwise if sent is None else sent
 
 
-def guarded(start: Method) -> Method:
-    """Give a `start` the guarded grid in the place of the one that it is called with."""
-
-    @wraps(start)
-    def guarding(self: Any, *positional: Any, **keywords: Any) -> Any:
-        grid = next((value for value in (*positional, *keywords.values()) if isinstance(value, Grid)), None)
-        if grid is None:
-            return start(self, *positional, **keywords)
-        with self._guarding(grid) as guard:
-            given = [guard if value is grid else value for value in positional]
-            return start(self, *given, **{name: guard if v is grid else v for name, v in keywords.items()})
-
-    return cast(Method, guarding)
-
-
-def noted(configure_train: Method) -> Method:
-    """Take note of the model that a round starts from, whatever a `configure_train` makes of it."""
-
-    @wraps(configure_train)
-    def noting(self: Any, server_round: int, arrays: ArrayRecord, *others: Any, **keywords: Any) -> Any:
-        if self._guard is not None:
-            self._guard.model = arrays
-        return configure_train(self, server_round, arrays, *others, **keywords)
-
-    return cast(Method, noting)
-
-
 # ---------------------------------------------------------------- a round
 
 
@@ -148,12 +157,13 @@ class Round:
         The new model; None where the round is skipped.
     metrics : MetricRecord or None
         Those of the strategy that the model was handed on to.
-    counted : list of Reply
-        The replies whose metrics count.
+    accepted, counted : list of Reply
+        The usable replies, and those of them that the metrics functions of users see.
     """
 
     arrays: ArrayRecord | None
     metrics: MetricRecord | None
+    accepted: list[Reply]
     counted: list[Reply]
 
 
@@ -229,7 +239,7 @@ class RobustAggregation(Guarded):
         self.threads, self.device = threads_and_device(options, owner, self.threads, self.device)
         self.reading = self.reading.changed_by(options, owner)
         self.record = self.record.changed_by(options, owner)
-        self.exclusion = Exclusion(self.record.suspicion, self._num_malicious, lambda n: self.chain.accepts(n))
+        self.exclusion = Exclusion(self.record.suspicion, self._num_malicious, self._accepts)
 
     @property
     def chain(self) -> Rule:
@@ -238,6 +248,9 @@ class RobustAggregation(Guarded):
 
     def _num_malicious(self, n: int) -> int:
         return resolve_f(self.num_malicious_nodes, n)
+
+    def _accepts(self, n: int) -> bool:
+        return self.chain.accepts(n)
 
     @property
     def reports(self) -> list[RoundReport]:
@@ -314,9 +327,9 @@ class RobustAggregation(Guarded):
         inbox = read_replies(replies, sent, self.reading.statistics)
         found = self._usable(inbox) if refused is None else Skipped(refused)
         if not self.record.num_trained:
-            inbox.require_sense(self._num_malicious(len(inbox.accepted) + len(inbox.quarantined)), server_round)
+            inbox.require_sense(self._num_malicious, server_round)
         report = RoundReport(server_round, repr(self.chain), len(inbox.accepted), self.num_malicious_nodes)
-        done = Round(None, None, inbox.accepted)
+        done = Round(None, None, inbox.accepted, inbox.accepted)
         if isinstance(found, Aggregate):
             done = self._finish(server_round, inbox, found, report)
         else:
@@ -356,7 +369,7 @@ class RobustAggregation(Guarded):
         if self.reading.metrics_of == "selected":
             counted = [reply for reply in counted if report.nodes[reply.node_id].left_out < 1.0] or counted
         model, metrics, report.skipped = self._handed_on(server_round, inbox, arrays, apart)
-        return Round(model, metrics, counted)
+        return Round(model, metrics, inbox.accepted, counted)
 
     def _handed_on(self, server_round: int, inbox: Inbox, arrays: ArrayRecord, apart: Apart) -> Handed:
         """Return the model as it is; or what another strategy makes of it."""
@@ -501,10 +514,13 @@ class RobustStrategy(RobustAggregation, FedAvg):
         replies = list(replies)
         sent = self._sent_to(replies, self.sent)
         done = self._aggregate_round(server_round, replies, sent)
-        contents = [reply.message.content for reply in done.counted]
+        function = self.train_metrics_aggr_fn
+        # Medians stand up to whoever was selected by mistake only if there are enough others.
+        counted = done.accepted if isinstance(function, MedianMetrics) else done.counted
+        contents = [reply.message.content for reply in counted]
         metrics = done.metrics
         if self.strategy is None and contents:
-            metrics = attempt(self.train_metrics_aggr_fn, contents, self.weighted_by_key)
+            metrics = attempt(function, contents, self.weighted_by_key)
         # In a record of its own: users keep theirs.
         metrics = MetricRecord({**(metrics or {}), **self.reports[-1].metrics()})
         return sent.model if done.arrays is None else done.arrays, metrics
