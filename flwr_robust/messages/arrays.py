@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from io import BytesIO
 from math import prod
+from tokenize import TokenError
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
@@ -185,7 +186,7 @@ def _parse_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], 
             # What a node sends neither warns the user of odd spellings nor, where warnings are errors, raises.
             simplefilter("ignore")
             shape, fortran, dtype = read(stream)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, UnicodeDecodeError):
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError):
         return None
     return shape, fortran, dtype, len(header)
 

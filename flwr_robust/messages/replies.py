@@ -14,7 +14,7 @@ from itertools import islice
 from logging import INFO, WARNING
 from math import isfinite
 from statistics import median_high, median_low
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, Metadata, MetricRecord, RecordDict
@@ -96,6 +96,12 @@ class Question:
         return records.get(name) or next(iter(others), None)
 
 
+class Seeing(Protocol):
+    """What is asked of a `flwr_robust.messages.grid.GuardedGrid`."""
+
+    def sent(self, replies: Iterable[Message]) -> Sent | None: ...
+
+
 class Sent:
     """What the nodes of a round were asked, and with which arrays: what their replies are compared with.
 
@@ -148,6 +154,10 @@ class Sent:
     def silent(self, replied: Container[int]) -> list[int]:
         """Return the nodes that were asked and from which nothing came."""
         return [node for node in self.asked or () if node not in replied and node not in self._heard]
+
+    def unless_seen(self, grid: Seeing | None, replies: Sequence[Message]) -> Sent:
+        """Return what a guarded grid saw going to the nodes of these replies; this one, where it saw nothing."""
+        return (None if grid is None else grid.sent(replies)) or self
 
     def layout(self, statistics: Sequence[str]) -> Layout | None:
         """Return the model's own layout; None where no arrays were sent."""

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from logging import WARNING
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from flwr.supercore import log
@@ -204,6 +204,14 @@ class RoundReport:
             file.write(json.dumps(self.to_dict(), allow_nan=False) + "\n")
 
 
+class Asked(Protocol):
+    """Who was asked in a round: what is asked of a `flwr_robust.messages.replies.Sent`."""
+
+    @property
+    def asked(self) -> Collection[int] | None: ...
+    def silent(self, replied: Collection[int]) -> list[int]: ...
+
+
 class Record:
     """What a strategy keeps of the nodes' fates.
 
@@ -247,8 +255,9 @@ class Record:
         """Suspicion of each node that took part; empty where none is kept."""
         return {} if self.suspicion is None else dict(self.suspicion.values)
 
-    def add(self, report: RoundReport, asked: Collection[int] | None) -> None:
-        """Keep, log and write a complete report; only `asked` nodes (None: all) gain suspicion."""
+    def add(self, report: RoundReport, sent: Asked) -> None:
+        """Keep, log and write a complete report; only nodes that were asked gain suspicion."""
+        report.unanswered, asked = sent.silent(report.nodes), sent.asked
         if self.suspicion is not None:
             left_out = report.left_out()
             self.suspicion.update({node: x for node, x in left_out.items() if asked is None or node in asked})

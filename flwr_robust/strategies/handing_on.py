@@ -15,6 +15,7 @@ from flwr.supercore import log
 
 from flwr_robust.messages.arrays import Apart, Layout, make_array
 from flwr_robust.messages.replies import Inbox, attempt, kind_of, median_metrics, metadata_by_hand
+from flwr_robust.strategies.guard import Hooked
 
 Handed = tuple[ArrayRecord | None, MetricRecord | None, str | None]
 
@@ -169,3 +170,25 @@ def _is_finite(arrays: ArrayRecord, layout: Layout, apart: Apart) -> bool:
         if bad.any():
             return False
     return True
+
+
+def require_inner(strategy: Any, misplaced: Sequence[str], owner: str) -> None:
+    """Refuse what no rule can hand its output on to.
+
+    Raises
+    ------
+    ValueError
+        If it is no Flower strategy, or one of ours; or options of it were given to its owner.
+    """
+    if not isinstance(strategy, Strategy):
+        raise ValueError(f"{owner} was given strategy = {strategy!r}; give a Flower strategy, such as FedAdam().")
+    if isinstance(strategy, Hooked):
+        raise ValueError(
+            f"{owner} was given strategy = {type(strategy).__name__}(...), which has a rule of its own; give one of "
+            "Flower's, or chain the rules."
+        )
+    if misplaced:
+        raise ValueError(
+            f"{owner} was given {', '.join(misplaced)} beside strategy = {type(strategy).__name__}(...), which chooses "
+            "whom to ask and what becomes of metrics: give them to that one."
+        )

@@ -15,8 +15,7 @@ from flwr_robust import rules
 from flwr_robust.rules.base import Stage
 from flwr_robust.rules.checks import check_f, number
 from flwr_robust.strategies.options import Options, WrapperOptions, positional_as_in_flower
-from flwr_robust.strategies.robust import RobustStrategy
-from flwr_robust.strategies.wrappers import PreAggregationStrategy, unwrap
+from flwr_robust.strategies.robust import PreAggregationStrategy, RobustStrategy, unwrap
 
 Nodes = int | float
 _PARAMETERS = re.compile(r"Parameters\n-+\n(.*?)(?=\n\n[A-Z]\w+\n-+\n|\Z)", re.DOTALL)

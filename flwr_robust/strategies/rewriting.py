@@ -20,9 +20,10 @@ from flwr_robust.record.report import Record, RoundReport
 from flwr_robust.rules.base import PreAggregation, resolve_f
 from flwr_robust.rules.run import BadRows, Mixed, Skipped, TooFewRowsError, mix, outcome_of, require_rows
 from flwr_robust.strategies.exclusion import Exclusion
+from flwr_robust.strategies.guard import Guarded
 from flwr_robust.strategies.handing_on import Handed, hand_on, hand_on_evaluations
 from flwr_robust.strategies.options import Reading, WrapperOptions, threads_and_device
-from flwr_robust.strategies.robust import Guarded, statistics_of
+from flwr_robust.strategies.statistics import statistics_of
 
 
 class RewritingStrategy(Guarded, Strategy):
@@ -147,7 +148,7 @@ class RewritingStrategy(Guarded, Strategy):
             If no round was trained yet, and more replies fail alike than malicious nodes can make.
         """
         replies = list(replies)
-        sent = self._sent_to(replies, self.sent)
+        sent = self.sent.unless_seen(self._guard, replies)
         inbox = read_replies(replies, sent, self.reading.statistics)
         while isinstance(found := self._mix(inbox.updates(), inbox.proved), BadRows):
             inbox.quarantine(dict.fromkeys(found.rows, found.fault))
@@ -165,14 +166,15 @@ class RewritingStrategy(Guarded, Strategy):
         else:
             report.add_unused(inbox.nodes)
             report.skipped = found.reason
-        self._report(report, inbox, sent)
+        report.complete([(q.node_id, q.reason) for q in inbox.quarantined], self.exclusion.excluded)
+        self.record.add(report, sent)
         metrics = MetricRecord({**(metrics or {}), **report.metrics()})
         return sent.model if report.skipped or arrays is None else arrays, metrics
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Let the strategy aggregate the usable replies."""
         replies = list(replies)
-        admitted = read_evaluations(replies, self._sent_to(replies, self.sent_evaluate))
+        admitted = read_evaluations(replies, self.sent_evaluate.unless_seen(self._guard, replies))
         return hand_on_evaluations(self.strategy, server_round, admitted)
 
     def _own(self, name: str) -> Any:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
-from logging import ERROR, INFO, WARNING
-from typing import Any, TypeVar, Unpack, cast
+from logging import INFO, WARNING
+from typing import Any, Unpack, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg, Strategy
+from flwr.serverapp.strategy import FedAvg, Result, Strategy
 from flwr.supercore import log
 
 from flwr_robust.engine.cpu import CPU, kernels_are_loaded
@@ -34,12 +33,10 @@ from flwr_robust.record.report import Record, RoundReport
 from flwr_robust.rules.base import PreAggregation, Rule, chain, resolve_f
 from flwr_robust.rules.checks import check_f, number
 from flwr_robust.rules.mean import Mean
-from flwr_robust.rules.median import Median
 from flwr_robust.rules.run import Aggregate, BadRows, Skipped, outcome_of, run
-from flwr_robust.rules.theory import kappa
-from flwr_robust.rules.trimmed_mean import TrimmedMean
 from flwr_robust.strategies.exclusion import Exclusion
-from flwr_robust.strategies.handing_on import Handed, hand_on, hand_on_evaluations
+from flwr_robust.strategies.guard import Guarded, Hooked, has_flowers_start, in_the_place_of
+from flwr_robust.strategies.handing_on import Handed, hand_on, hand_on_evaluations, require_inner
 from flwr_robust.strategies.momentum import ServerMomentum
 from flwr_robust.strategies.options import (
     FedAvgOptions,
@@ -49,102 +46,12 @@ from flwr_robust.strategies.options import (
     WrapperOptions,
     fedavg_options,
     own_options,
+    refuse_unknown,
     threads_and_device,
 )
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-# ---------------------------------------------------------------- what was sent
-
-
-def guarded(start: Method) -> Method:
-    """Give a `start` the guarded grid in the place of the one that it is called with."""
-
-    @wraps(start)
-    def guarding(self: Any, *positional: Any, **keywords: Any) -> Any:
-        grid = next((value for value in (*positional, *keywords.values()) if isinstance(value, Grid)), None)
-        if grid is None:
-            return start(self, *positional, **keywords)
-        with self._guarding(grid) as guard:
-            given = [guard if value is grid else value for value in positional]
-            return start(self, *given, **{name: guard if v is grid else v for name, v in keywords.items()})
-
-    return cast(Method, guarding)
-
-
-def noted(configure_train: Method) -> Method:
-    """Take note of the model that a round starts from, whatever a `configure_train` makes of it."""
-
-    @wraps(configure_train)
-    def noting(self: Any, server_round: int, arrays: ArrayRecord, *others: Any, **keywords: Any) -> Any:
-        if self._guard is not None:
-            self._guard.model = arrays
-        return configure_train(self, server_round, arrays, *others, **keywords)
-
-    return cast(Method, noting)
-
-
-class Hooked:
-    """Guards what subclasses override: their `start`, and the model that their `configure_train` is given."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        for name, guard in (("start", guarded), ("configure_train", noted)):
-            if name in cls.__dict__:
-                setattr(cls, name, guard(cls.__dict__[name]))
-
-
-class Guarded(Hooked):
-    """A strategy whose `start` puts a `GuardedGrid` between itself and the nodes.
-
-    Attributes
-    ----------
-    reading : Reading
-        How replies are read.
-    record : Record
-        Of the nodes' fates.
-    sent, sent_evaluate : Sent
-        What was sent where no guarded grid saw it: to whom, and which model.
-    """
-
-    reading: Reading
-    record: Record
-    exclusion: Exclusion
-    sent: Sent
-    sent_evaluate: Sent
-    _guard: GuardedGrid | None = None
-
-    @contextmanager
-    def _guarding(self, grid: Grid) -> Iterator[GuardedGrid]:
-        """Take note of all that passes the grid in a run, and say in the end if nothing was trained."""
-        if self._guard is not None:
-            yield self._guard
-            return
-        self.record.require_writable()
-        before = self.record.num_trained, self.record.num_skipped
-        self._guard = GuardedGrid(grid, self.reading.max_reply_bytes)
-        try:
-            yield self._guard
-        finally:
-            self._guard = None
-        skipped = self.record.num_skipped - before[1]
-        if skipped and self.record.num_trained == before[0]:
-            log(ERROR, "No round of this run was trained: all %d were skipped, the model is the initial one", skipped)
-
-    def _report(self, report: RoundReport, inbox: Inbox, sent: Sent) -> None:
-        """Complete a report, and keep it."""
-        report.complete([(q.node_id, q.reason) for q in inbox.quarantined], self.exclusion.excluded)
-        report.unanswered = sent.silent(report.nodes)
-        self.record.add(report, sent.asked)
-
-    def _sent_to(self, replies: Sequence[Message], otherwise: Sent) -> Sent:
-        """Return what the nodes of these replies were asked, as the guarded grid has it if it saw them."""
-        sent = None if self._guard is None else self._guard.sent(replies)
-        return otherwise if sent is None else sent
-
-
-# ---------------------------------------------------------------- a round
+from flwr_robust.strategies.rewriting import RewritingStrategy
+from flwr_robust.strategies.statistics import statistics_of
+from flwr_robust.strategies.summary import log_aggregation
 
 
 @dataclass
@@ -165,18 +72,6 @@ class Round:
     metrics: MetricRecord | None
     accepted: list[Reply]
     counted: list[Reply]
-
-
-def statistics_of(inbox: Inbox, f: int, threads: int | None, *, mean: bool = False) -> FloatArray:
-    """Aggregate running statistics by the trimmed mean: never outside what honest nodes sent.
-
-    That is the median where f is 0 or too large. Behind the mean there is no defence, and the mean has no bias.
-    """
-    rows = inbox.statistics()
-    if not rows.d:
-        return np.empty(0)
-    rule: Rule = Mean() if mean else TrimmedMean(f) if 0 < 2 * f < rows.n else Median()
-    return run(rule, rows, threads).vector
 
 
 class RobustAggregation(Guarded):
@@ -262,6 +157,17 @@ class RobustAggregation(Guarded):
         """Suspicion in [0, 1] of each node that took part, by node id; empty where no record is kept."""
         return self.record.suspicions
 
+    def _log_aggregation(self, min_nodes: int) -> None:
+        log_aggregation(
+            self.chain,
+            self.num_malicious_nodes,
+            min_nodes,
+            suspicion=self.record.suspicion,
+            device=self.device,
+            momentum=self.momentum.beta,
+            rate=self.server_learning_rate,
+        )
+
     def state(self) -> ArrayRecord:
         """Return what is kept between rounds (centres, momenta, where random draws stand, suspicions).
 
@@ -335,7 +241,8 @@ class RobustAggregation(Guarded):
         else:
             report.add_unused(inbox.nodes)
             report.skipped = found.reason
-        self._report(report, inbox, sent)
+        report.complete([(q.node_id, q.reason) for q in inbox.quarantined], self.exclusion.excluded)
+        self.record.add(report, sent)
         return done
 
     def _usable(self, inbox: Inbox) -> Aggregate | Skipped:
@@ -360,7 +267,10 @@ class RobustAggregation(Guarded):
             text = "Too few replies are left for num_malicious_nodes = %s: it is lowered by the %d that are quarantined"
             log(WARNING, text, self.num_malicious_nodes, trace.lowered)
         f = max(0, self._num_malicious(len(inbox.accepted)) - trace.lowered)
-        apart = inbox.apart(statistics_of(inbox, f, self.threads, mean=isinstance(self.chain, Mean)))
+        statistics: FloatArray = np.empty(0)
+        if inbox.layout.statistic:
+            statistics = statistics_of(inbox, f, self.threads, mean=isinstance(self.chain, Mean))
+        apart = inbox.apart(statistics)
         trace.store()
         if self.momentum.beta:
             self.momentum.step(found.vector)
@@ -374,35 +284,6 @@ class RobustAggregation(Guarded):
     def _handed_on(self, server_round: int, inbox: Inbox, arrays: ArrayRecord, apart: Apart) -> Handed:
         """Return the model as it is; or what another strategy makes of it."""
         return arrays, None, None
-
-    def _log_aggregation(self, min_nodes: int) -> None:
-        """Log the chain, f, the least number of replies, and kappa where it is proven."""
-        rule, suspicion = self.chain, self.record.suspicion
-        nodes = max(min_nodes, rule.min_rows)
-        log(INFO, "\t├──> Robust aggregation:")
-        log(INFO, "\t│\t├── Chain: %s", rule)
-        log(INFO, "\t│\t├── Malicious nodes to tolerate: %s", self.num_malicious_nodes)
-        log(INFO, "\t│\t├── Least number of replies: %d", rule.min_rows)
-        log(INFO, "\t│\t├── Breakdown point of %s: %s", type(rule.last).__name__, rule.last.breakdown)
-        coefficient = kappa(rule, nodes, resolve_f(self.num_malicious_nodes, nodes))
-        known = "not proven" if coefficient is None else f"{coefficient:.4g}"
-        log(INFO, "\t│\t├── Robustness coefficient kappa at %d replies: %s", nodes, known)
-        if suspicion is not None:
-            log(INFO, "\t│\t├── %s", suspicion)
-        if self.device is not CPU:
-            log(INFO, "\t│\t├── Device: %s, through torch", self.device.name)
-        if self.momentum.beta:
-            log(INFO, "\t│\t├── Server momentum: %g", self.momentum.beta)
-        log(INFO, "\t│\t└── Server learning rate: %g", self.server_learning_rate)
-        unset = [type(stage).__name__ for stage in (*rule.stages, rule.last) if stage.uses_f and not stage.f]
-        if unset:
-            log(
-                WARNING,
-                "\t│\t    num_malicious_nodes is 0, so %s tolerates no malicious node: set it to their number",
-                ", ".join(unset),
-            )
-        if suspicion is not None and suspicion.exclude_after and not self.num_malicious_nodes:
-            log(WARNING, "\t│\t    num_malicious_nodes is 0, so exclude_after excludes nobody: set it")
 
 
 class RobustStrategy(RobustAggregation, FedAvg):
@@ -453,7 +334,7 @@ class RobustStrategy(RobustAggregation, FedAvg):
         chosen = fedavg_options(options)
         name = type(self).__name__
         if strategy is not None:
-            _require_inner(strategy, [key for key in options if key in FedAvgOptions.__annotations__], name)
+            require_inner(strategy, [key for key in options if key in FedAvgOptions.__annotations__], name)
             chosen = cast(
                 FedAvgOptions, {k: v for k, v in vars(strategy).items() if k in FedAvgOptions.__annotations__}
             )
@@ -512,7 +393,7 @@ class RobustStrategy(RobustAggregation, FedAvg):
             If no round was trained yet, and more replies fail alike than malicious nodes can make.
         """
         replies = list(replies)
-        sent = self._sent_to(replies, self.sent)
+        sent = self.sent.unless_seen(self._guard, replies)
         done = self._aggregate_round(server_round, replies, sent)
         function = self.train_metrics_aggr_fn
         # Medians stand up to whoever was selected by mistake only if there are enough others.
@@ -528,7 +409,7 @@ class RobustStrategy(RobustAggregation, FedAvg):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Aggregate the metrics of the usable replies; None where there are none."""
         replies = list(replies)
-        admitted = read_evaluations(replies, self._sent_to(replies, self.sent_evaluate))
+        admitted = read_evaluations(replies, self.sent_evaluate.unless_seen(self._guard, replies))
         if self.strategy is not None:
             return hand_on_evaluations(self.strategy, server_round, admitted)
         contents = [message.content for _, message in admitted]
@@ -543,16 +424,162 @@ class RobustStrategy(RobustAggregation, FedAvg):
         return hand_on(self.strategy, server_round, inbox, [arrays] * len(inbox.accepted), apart)
 
 
-def _require_inner(strategy: Any, misplaced: Sequence[str], owner: str) -> None:
+class PreAggregationStrategy(Hooked, Strategy):
+    """A strategy with a pre-aggregation in front; everything else is the wrapped strategy's.
+
+    It holds that strategy: attributes that are set on either count for both, and a `start` that it overrides runs.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        Ours or any other.
+    stage : PreAggregation
+        Applied before all that the strategy does.
+    **options
+        `flwr_robust.strategies.options.WrapperOptions`; by default the wrapped strategy's.
+
+    Attributes
+    ----------
+    strategy : Strategy
+        The wrapped strategy, as it was given.
+    """
+
+    strategy: Strategy
+    stage: PreAggregation
+    _runs: RobustStrategy | RewritingStrategy | PreAggregationStrategy
+
+    def __init__(self, strategy: Strategy, stage: PreAggregation, **options: Unpack[WrapperOptions]) -> None:
+        refuse_unknown(options, type(self).__name__)
+        inner = unwrap(strategy)
+        ours = strategy is not inner or isinstance(inner, RobustStrategy | RewritingStrategy)
+        held = {"strategy": strategy, "stage": stage, "_runs": strategy if ours else RewritingStrategy(strategy)}
+        vars(self).update(held)
+        self._core.take_options(options, type(self).__name__)
+
+    @property
+    def _core(self) -> RobustStrategy | RewritingStrategy:
+        """What runs behind all wrappers."""
+        return self._runs._core if isinstance(self._runs, PreAggregationStrategy) else self._runs
+
+    @property
+    def rule(self) -> Rule | None:
+        """The whole chain; None where it ends in a strategy of another library."""
+        inner = getattr(self._runs, "rule", None)
+        return None if inner is None else chain(self.stage, inner)
+
+    @property
+    def num_malicious_nodes(self) -> int | float:
+        """Malicious nodes to tolerate."""
+        with self._leading():
+            return self._core.num_malicious_nodes
+
+    def __getattr__(self, name: str) -> Any:
+        """Look other attributes (`reports`, FedAvg's settings, ...) up in the strategy that runs."""
+        if name.startswith("__") or name in ("strategy", "stage", "_runs"):
+            raise AttributeError(name)
+        return getattr(self._runs, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set attributes of the wrapped strategy there."""
+        if name in vars(self) or hasattr(type(self), name) or not hasattr(self._runs, name):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._runs, name, value)
+
+    # ------------------------------------------------------------ the loop
+
+    def start(self, grid: Grid, *positional: Any, **keywords: Any) -> Result:
+        """Run the strategy's own `start`, with this one's methods in the place of its own."""
+        with self._leading():
+            if has_flowers_start(self.strategy):
+                return super().start(grid, *positional, **keywords)
+            with in_the_place_of(self.strategy, self):
+                return self.strategy.start(grid, *positional, **keywords)
+
+    def summary(self) -> None:
+        """Log the configuration of the chain and of the strategy."""
+        self._led("summary")()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Configure the next round of training."""
+        return cast(Iterable[Message], self._led("configure_train")(server_round, arrays, config, grid))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Aggregate training replies."""
+        return cast(tuple[ArrayRecord | None, MetricRecord | None], self._led("aggregate_train")(server_round, replies))
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Configure the next round of evaluation."""
+        return cast(Iterable[Message], self._led("configure_evaluate")(server_round, arrays, config, grid))
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Aggregate evaluation replies."""
+        return cast(MetricRecord | None, self._led("aggregate_evaluate")(server_round, replies))
+
+    # ------------------------------------------------------------ what is kept
+
+    def state(self) -> ArrayRecord:
+        """Return what is kept between rounds; see `RobustStrategy.state`."""
+        return cast(ArrayRecord, self._led("state")())
+
+    def load_state(self, state: ArrayRecord) -> None:
+        """Take over what `state` returned."""
+        self._led("load_state")(state)
+
+    def reset(self) -> None:
+        """Forget what is kept between rounds."""
+        self._led("reset")()
+
+    def take_options(self, options: WrapperOptions, owner: str) -> None:
+        """Hand options on to what runs."""
+        self._core.take_options(options, owner)
+
+    # ------------------------------------------------------------ leading
+
+    @contextmanager
+    def _leading(self) -> Iterator[None]:
+        """Put the stages in front of what runs, for a while."""
+        core, before = self._core, self._core.front
+        core.front = before if self.stage in before else (*before, self.stage)
+        try:
+            yield
+        finally:
+            core.front = before
+
+    def _led(self, name: str) -> Callable[..., Any]:
+        """Return a method of the wrapped strategy's own that runs with the stage in front of it."""
+
+        def led(*positional: Any, **keywords: Any) -> Any:
+            with self._leading():
+                method = getattr(self._runs, name)
+                return getattr(method, "original", method)(*positional, **keywords)
+
+        return led
+
+    @property
+    def _guard(self) -> GuardedGrid | None:
+        return self._core._guard
+
+    @contextmanager
+    def _guarding(self, grid: Grid) -> Iterator[GuardedGrid]:
+        with self._core._guarding(grid) as guard:
+            yield guard
+
+
+def unwrap(strategy: Strategy) -> Strategy:
+    """Return the strategy inside our wrappers.
+
+    Raises
+    ------
+    ValueError
+        If it is no Flower strategy.
+    """
     if not isinstance(strategy, Strategy):
-        raise ValueError(f"{owner} was given strategy = {strategy!r}; give a Flower strategy, such as FedAdam().")
-    if isinstance(strategy, Guarded):
-        raise ValueError(
-            f"{owner} was given strategy = {type(strategy).__name__}(...), which has a rule of its own; give one of "
-            "Flower's, or chain the rules."
-        )
-    if misplaced:
-        raise ValueError(
-            f"{owner} was given {', '.join(misplaced)} beside strategy = {type(strategy).__name__}(...), which chooses "
-            "whom to ask and what becomes of metrics: give them to that one."
-        )
+        raise ValueError(f"a strategy is wrapped around another one, not around {strategy!r}: give a Flower strategy.")
+    return unwrap(strategy.strategy) if isinstance(strategy, PreAggregationStrategy) else strategy

@@ -225,7 +225,7 @@ def test_a_model_is_subtracted(spec, device):
     sent = [model[layer.start : layer.stop] for layer in layers]
     rule, twin = make(spec), make(spec)
     for _ in range(2):
-        found = run(rule, on(device, Updates.of_replies(replies, sent, layers)), threads=3)
+        found = run(rule, on(device, Updates.of_replies(replies, [sent] * N, layers, X.dtype)), threads=3)
         found.trace.store()
         assert_close(found.vector, call(twin, (X + model) - model), X, tolerance=1e-6)
 
