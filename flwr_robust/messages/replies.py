@@ -7,7 +7,7 @@ taken by their median.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -118,7 +118,7 @@ class Sent:
     ----------
     questions : dict of int to Question, or None
         By node id, the last one to each node.
-    model : ArrayRecord or None
+    model, heard
         As given.
 
     Raises
@@ -135,7 +135,7 @@ class Sent:
     ) -> None:
         asked = None if questions is None else list(questions)
         self.questions = None if asked is None else {question.node_id: question for question in asked}
-        self._asked, self._heard = asked or [], set(heard)
+        self._asked, self.heard = asked or [], set(heard)
         self.model = model
         self._read: dict[int, Arrays] = {}
         if model is not None:
@@ -150,10 +150,6 @@ class Sent:
     def asked(self) -> list[int] | None:
         """The nodes that were asked; None where any may reply."""
         return None if self.questions is None else list(self.questions)
-
-    def silent(self, replied: Container[int]) -> list[int]:
-        """Return the nodes that were asked and from which nothing came."""
-        return [node for node in self.asked or () if node not in replied and node not in self._heard]
 
     def unless_seen(self, grid: Seeing | None, replies: Sequence[Message]) -> Sent:
         """Return what a guarded grid saw going to the nodes of these replies; this one, where it saw nothing."""
@@ -417,12 +413,20 @@ def _holes(layout: Layout, bases: Sequence[Arrays | None]) -> dict[str, NDArray[
     return {name: np.unique(np.concatenate(places)) for name, places in found.items()}
 
 
+def log_quarantined(quarantined: Iterable[Quarantined], what: str = "Quarantined the reply") -> None:
+    """Log each reason once, with the nodes that share it."""
+    nodes: dict[str, list[int]] = {}
+    for reply in quarantined:
+        nodes.setdefault(reply.reason, []).append(reply.node_id)
+    for reason, node_ids in nodes.items():
+        log(WARNING, "\t> %s of node %s: %s", what, ", ".join(map(str, sorted(node_ids))), reason)
+
+
 def read_evaluations(replies: Iterable[Message], sent: Sent) -> list[tuple[int, Message]]:
     """Return the usable replies to an evaluation round, with their node ids; the others are logged."""
     quarantined: list[Quarantined] = []
     admitted = admit(replies, sent, quarantined)
-    for left_out in quarantined:
-        log(WARNING, "\t> Left out the evaluation reply of node %s: %s", left_out.node_id, left_out.reason)
+    log_quarantined(quarantined, "Left out the evaluation reply")
     counts = (len(admitted), len(quarantined))
     log(INFO, "aggregate_evaluate: Received %s usable replies and %s others", *counts)
     return admitted

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from logging import WARNING
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from flwr.supercore import log
@@ -143,14 +143,24 @@ class RoundReport:
         """Record nodes with usable replies in a round that is skipped."""
         self.nodes |= {node_id: NodeReport("accepted") for node_id in node_ids}
 
-    def complete(self, quarantined: Sequence[tuple[int, str]], excluded: Sequence[int]) -> None:
-        """Record why replies were quarantined, and which nodes were excluded."""
+    def complete(
+        self,
+        quarantined: Sequence[tuple[int, str]],
+        excluded: Sequence[int],
+        asked: Collection[int] | None,
+        heard: Collection[int] = (),
+    ) -> None:
+        """Record why replies were quarantined, which nodes were excluded, and which were asked but did not reply.
+
+        From the nodes that were `heard` something came, whether or not it was handed on.
+        """
         for node_id, reason in quarantined:
             if node_id in self.nodes:
                 self.extra.append((node_id, reason))
             else:
                 self.nodes[node_id] = NodeReport("quarantined", reason)
         self.excluded = list(excluded)
+        self.unanswered = [node for node in asked or () if node not in self.nodes and node not in heard]
 
     def add_accepted(
         self,
@@ -204,14 +214,6 @@ class RoundReport:
             file.write(json.dumps(self.to_dict(), allow_nan=False) + "\n")
 
 
-class Asked(Protocol):
-    """Who was asked in a round: what is asked of a `flwr_robust.messages.replies.Sent`."""
-
-    @property
-    def asked(self) -> Collection[int] | None: ...
-    def silent(self, replied: Collection[int]) -> list[int]: ...
-
-
 class Record:
     """What a strategy keeps of the nodes' fates.
 
@@ -255,17 +257,11 @@ class Record:
         """Suspicion of each node that took part; empty where none is kept."""
         return {} if self.suspicion is None else dict(self.suspicion.values)
 
-    def add(self, report: RoundReport, sent: Asked) -> None:
-        """Keep, log and write a complete report; only nodes that were asked gain suspicion."""
-        report.unanswered, asked = sent.silent(report.nodes), sent.asked
+    def add(self, report: RoundReport, asked: Collection[int] | None) -> None:
+        """Keep, log and write a complete report; only `asked` nodes (None: all) gain suspicion."""
         if self.suspicion is not None:
             left_out = report.left_out()
             self.suspicion.update({node: x for node, x in left_out.items() if asked is None or node in asked})
-        by_reason: dict[str, list[int]] = {}
-        for node_id, reason in report.quarantined:
-            by_reason.setdefault(reason, []).append(node_id)
-        for reason, nodes in by_reason.items():
-            log(WARNING, "\t> Quarantined the reply of node %s: %s", ", ".join(map(str, nodes)), reason)
         if report.unanswered:
             log(WARNING, "\t> No reply from %s", ", ".join(map(str, report.unanswered)))
         if report.skipped:

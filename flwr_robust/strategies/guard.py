@@ -113,6 +113,12 @@ def has_flowers_start(strategy: Strategy) -> bool:
     return not isinstance(held, Strategy) or has_flowers_start(held)
 
 
+def own_method(strategy: Strategy, name: str) -> Callable[..., Any]:
+    """Return a method of a strategy, also while another one's stands in its place."""
+    method = getattr(strategy, name)
+    return cast(Callable[..., Any], getattr(method, "original", method))
+
+
 @contextmanager
 def in_the_place_of(strategy: Strategy, leader: Strategy) -> Iterator[None]:
     """Let a strategy's `start` call the leader's methods, which find its own ones as their `original`."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from logging import WARNING
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
@@ -15,7 +15,7 @@ from flwr.supercore import log
 
 from flwr_robust.messages.arrays import Apart, Layout, make_array
 from flwr_robust.messages.replies import Inbox, attempt, kind_of, median_metrics, metadata_by_hand
-from flwr_robust.strategies.guard import Hooked
+from flwr_robust.strategies.guard import Hooked, own_method
 
 Handed = tuple[ArrayRecord | None, MetricRecord | None, str | None]
 
@@ -52,7 +52,7 @@ def hand_on(strategy: Strategy, server_round: int, inbox: Inbox, models: Iterabl
     ]
     try:
         with _true_metrics(strategy, "train_metrics_aggr_fn", contents):
-            arrays, found = strategy.aggregate_train(server_round, made)
+            arrays, found = own_method(strategy, "aggregate_train")(server_round, made)
         arrays = None if arrays is None else _as_sent(arrays, inbox.layout, apart)
     except Exception as error:
         # Too few replies for it, say: the nodes decide how many are usable.
@@ -76,7 +76,7 @@ def hand_on_evaluations(
     ]
     try:
         with _true_metrics(strategy, "evaluate_metrics_aggr_fn", contents):
-            return strategy.aggregate_evaluate(server_round, made)
+            return cast(MetricRecord | None, own_method(strategy, "aggregate_evaluate")(server_round, made))
     except Exception as error:
         name = type(strategy).__name__
         log(WARNING, "%s failed on usable replies: %r: the metrics are left out", name, error, exc_info=True)

@@ -15,12 +15,12 @@ from flwr.supercore import log
 from flwr_robust.engine.cpu import CPU
 from flwr_robust.engine.device import Device
 from flwr_robust.engine.updates import Updates
-from flwr_robust.messages.replies import Inbox, Question, Sent, read_evaluations, read_replies
+from flwr_robust.messages.replies import Inbox, Question, Sent, log_quarantined, read_evaluations, read_replies
 from flwr_robust.record.report import Record, RoundReport
 from flwr_robust.rules.base import PreAggregation, resolve_f
 from flwr_robust.rules.run import BadRows, Mixed, Skipped, TooFewRowsError, mix, outcome_of, require_rows
 from flwr_robust.strategies.exclusion import Exclusion
-from flwr_robust.strategies.guard import Guarded
+from flwr_robust.strategies.guard import Guarded, own_method
 from flwr_robust.strategies.handing_on import Handed, hand_on, hand_on_evaluations
 from flwr_robust.strategies.options import Reading, WrapperOptions, threads_and_device
 from flwr_robust.strategies.statistics import statistics_of
@@ -117,13 +117,13 @@ class RewritingStrategy(Guarded, Strategy):
             log(INFO, "\t│\t├── %s", stage)
         if self.record.suspicion is not None:
             log(INFO, "\t│\t├── %s", self.record.suspicion)
-        self._own("summary")()
+        own_method(self.strategy, "summary")()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Configure the next round of training, and remember what is sent to whom."""
-        sampled = self._own("configure_train")(server_round, arrays, config, grid)
+        sampled = own_method(self.strategy, "configure_train")(server_round, arrays, config, grid)
         messages = self.exclusion.of_messages(sampled, grid)
         self.sent = Sent()
         self.sent = Sent((Question.of(message, with_records=True) for message in messages), arrays)
@@ -133,7 +133,7 @@ class RewritingStrategy(Guarded, Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Configure the next round of evaluation, and remember who is asked."""
-        messages = list(self._own("configure_evaluate")(server_round, arrays, config, grid))
+        messages = list(own_method(self.strategy, "configure_evaluate")(server_round, arrays, config, grid))
         self.sent_evaluate = Sent(Question.of(message) for message in messages)
         return messages
 
@@ -166,8 +166,10 @@ class RewritingStrategy(Guarded, Strategy):
         else:
             report.add_unused(inbox.nodes)
             report.skipped = found.reason
-        report.complete([(q.node_id, q.reason) for q in inbox.quarantined], self.exclusion.excluded)
-        self.record.add(report, sent)
+        log_quarantined(inbox.quarantined)
+        fates = [(reply.node_id, reply.reason) for reply in inbox.quarantined]
+        report.complete(fates, self.exclusion.excluded, sent.asked, sent.heard)
+        self.record.add(report, sent.asked)
         metrics = MetricRecord({**(metrics or {}), **report.metrics()})
         return sent.model if report.skipped or arrays is None else arrays, metrics
 
@@ -176,11 +178,6 @@ class RewritingStrategy(Guarded, Strategy):
         replies = list(replies)
         admitted = read_evaluations(replies, self.sent_evaluate.unless_seen(self._guard, replies))
         return hand_on_evaluations(self.strategy, server_round, admitted)
-
-    def _own(self, name: str) -> Any:
-        """Return a method of the strategy, also while a wrapper's stands in its place."""
-        method = getattr(self.strategy, name)
-        return getattr(method, "original", method)
 
     def _num_malicious(self, n: int) -> int:
         return resolve_f(self.num_malicious_nodes, n)

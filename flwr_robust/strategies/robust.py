@@ -26,6 +26,7 @@ from flwr_robust.messages.replies import (
     Reply,
     Sent,
     attempt,
+    log_quarantined,
     read_evaluations,
     read_replies,
 )
@@ -241,8 +242,10 @@ class RobustAggregation(Guarded):
         else:
             report.add_unused(inbox.nodes)
             report.skipped = found.reason
-        report.complete([(q.node_id, q.reason) for q in inbox.quarantined], self.exclusion.excluded)
-        self.record.add(report, sent)
+        log_quarantined(inbox.quarantined)
+        fates = [(reply.node_id, reply.reason) for reply in inbox.quarantined]
+        report.complete(fates, self.exclusion.excluded, sent.asked, sent.heard)
+        self.record.add(report, sent.asked)
         return done
 
     def _usable(self, inbox: Inbox) -> Aggregate | Skipped:

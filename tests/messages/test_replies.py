@@ -14,6 +14,7 @@ from flwr_robust.messages.replies import (
     MedianMetrics,
     Question,
     Sent,
+    log_quarantined,
     median_metrics,
     read_evaluations,
     read_replies,
@@ -275,6 +276,13 @@ def test_no_replies():
 
 def test_replies_without_a_node_id_are_numbered():
     assert usable(read_replies([mock_reply(record(MODEL)) for _ in range(3)], Sent())) == [0, 1, 2]
+
+
+def test_a_reason_is_logged_once_for_all_nodes_that_share_it(caplog):
+    with caplog.at_level(logging.WARNING, logger="flwr"):
+        log_quarantined(read_replies([error(3), error(1), error(2, "other")], sent()).quarantined)
+    assert "Quarantined the reply of node 1, 3: error reply: out of memory" in caplog.text
+    assert "Quarantined the reply of node 2: error reply: other" in caplog.text
 
 
 def test_a_model_that_cannot_be_aggregated_is_refused():

@@ -38,6 +38,12 @@ def test_each_node_is_accepted_or_quarantined():
     assert (report.excluded, report.unanswered) == ([9], [8])
 
 
+def test_a_node_that_was_heard_did_reply():
+    report = RoundReport(1, "Mean()", 0, 0)
+    report.complete([], [], asked=[1, 2, 3], heard={1, 3})
+    assert report.unanswered == [2]
+
+
 def test_numbers_of_other_rows_than_nodes_are_left_out():
     report = RoundReport(1, "Bucketing > Mean", 2, 0)
     report.add_accepted([1, 2], norms=np.ones(2), clip_factors=np.ones(1), used=np.array([0.5, 1.0]))
@@ -113,8 +119,6 @@ def test_a_report_is_kept_logged_and_written(tmp_path, caplog):
     assert record.reports == [report] == list(read_reports(tmp_path / "report.jsonl"))
     assert record.suspicions == {7: 0.5}
     for line in (
-        "Quarantined the reply of node 7: NaN",
-        "Quarantined the reply of node 2: a second reply",
         "No reply from 8",
         "Round 3 is skipped and the global model stays: too few replies",
     ):
@@ -128,16 +132,31 @@ def test_only_nodes_that_were_asked_gain_suspicion():
     assert Record().suspicions == {}
 
 
-def test_an_emptied_record_has_the_old_settings_unless_others_are_given(tmp_path):
+def test_a_changed_record_has_the_old_settings_where_no_others_are_given(tmp_path):
     record = Record(tmp_path / "report.jsonl", Suspicion(0.5, exclude_after=0.7))
     record.add(some_report(), asked=None)
-    same, other = record.emptied("ARC", {}), record.emptied("ARC", {"suspicion": 0.25, "report_path": None})
-    assert (same.reports, same.suspicions, same.report_path) == ([], {}, record.report_path)
-    assert repr(same.suspicion) == repr(record.suspicion)
+    other = record.changed_by({"suspicion": 0.25, "report_path": None}, "ARC")
+    assert record.changed_by({"threads": 2}, "ARC") is record
+    assert (other.reports, other.suspicions) == ([], {})
     assert (repr(other.suspicion), other.report_path) == ("Suspicion(decay=0.25, exclude_after=0.7)", None)
-    assert record.emptied("ARC", {"suspicion": None, "exclude_after": None}).suspicion is None
+    assert record.changed_by({"suspicion": None, "exclude_after": None}, "ARC").suspicion is None
     with pytest.raises(ValueError, match="ARC was given suspicion = 2"):
-        record.emptied("ARC", {"suspicion": 2})
+        record.changed_by({"suspicion": 2}, "ARC")
+
+
+def test_rounds_are_counted():
+    record = Record()
+    for skipped in (None, "why", None):
+        record.add(some_report(skipped=skipped), asked=None)
+    assert (record.num_trained, record.num_skipped) == (2, 1)
+
+
+def test_a_path_that_cannot_be_written_is_found_before_any_node_is_asked(tmp_path):
+    Record(tmp_path / "new" / "report.jsonl").require_writable()
+    assert (tmp_path / "new" / "report.jsonl").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"report_path = .* cannot be written"):
+        Record(tmp_path / "file" / "report.jsonl").require_writable()
 
 
 def test_suspicions_are_saved_beside_what_else_is_kept():
