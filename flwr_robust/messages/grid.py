@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from logging import WARNING
 from time import sleep, time
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 from flwr.app import Array, Error, Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.supercore import log
 from flwr.supercore.inflatable.inflatable_object import get_object_body, get_object_head_values_from_object_content
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from flwr_robust.messages.replies import UNREADABLE, Question, Sent, metadata_by_hand
 
@@ -30,8 +34,8 @@ KEPT = 4
 LEAST_LIMIT = 64 * 2**20
 # Seconds between two looks for replies, as in Flower's grid.
 PAUSE = 3.0
-# What Flower's grid calls to decode a reply, and to fetch its parts.
-DECODE, FETCH = "inflate_object_from_contents", "pull_objects"
+# What Flower's grid calls to decode a reply, to fetch its parts, and to send those of a message.
+DECODE, FETCH, SEND = "inflate_object_from_contents", "pull_objects", "push_objects"
 
 
 @dataclass(eq=False)
@@ -83,14 +87,13 @@ class GuardedGrid(Grid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Send messages and return the replies; what cannot be decoded comes as an error reply of its node."""
-        outgoing, exchange = self._noted(messages)
         pull = _decoding_pull(self.grid)
         if pull is None:
+            outgoing, exchange = self._noted(messages)
             replies = list(self.grid.send_and_receive(outgoing, timeout=timeout))
             exchange.heard |= _senders(replies)
             return replies
-        waiting = set(self.grid.push_messages(outgoing))
-        del outgoing
+        waiting = set(self.push_messages(messages))
         end = None if timeout is None else time() + timeout
         replies = []
         while waiting and (end is None or time() < end):
@@ -103,7 +106,8 @@ class GuardedGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages, and take note of them."""
-        return self.grid.push_messages(self._noted(messages)[0])
+        with _pushing_on(self.grid):
+            return self.grid.push_messages(self._noted(messages)[0])
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Return replies to these messages; what cannot be decoded comes as an error reply of its node."""
@@ -193,6 +197,41 @@ def _decoding_pull(grid: Grid) -> FunctionType | None:
     return cast(FunctionType, pull) if DECODE in names and FETCH in names else None
 
 
+def _rebuilt(function: FunctionType, **changed: Any) -> FunctionType:
+    """Return a function of Flower's that calls others in the place of some of its module."""
+    names = {**function.__globals__, **changed}
+    return FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+
+
+@contextmanager
+def _pushing_on(grid: Grid) -> Iterator[None]:
+    """Let a grid go on where the SuperLink refuses a part of a message.
+
+    It does when nobody needs the part any more: a node that says too soon that it has got its message would otherwise
+    end the run.
+    """
+    push = getattr(type(grid), "_try_push_messages", None)
+    if not isinstance(push, FunctionType) or SEND not in push.__code__.co_names:
+        yield
+        return
+    send_all: Callable[..., None] = push.__globals__[SEND]
+
+    def send(parts: Any, push_object_fn: Callable[[str, bytes], None], **options: Any) -> None:
+        def tolerant(object_id: str, content: bytes) -> None:
+            try:
+                push_object_fn(object_id, content)
+            except ObjectPushError as error:
+                log(WARNING, "The SuperLink refused a part of a message: %s", str(error)[:200])
+
+        send_all(parts, push_object_fn=tolerant, **options)
+
+    vars(grid)[push.__name__] = MethodType(_rebuilt(push, **{SEND: send}), grid)
+    try:
+        yield
+    finally:
+        del vars(grid)[push.__name__]
+
+
 class _RefusedError(Exception):
     """Why a reply is not decoded."""
 
@@ -209,10 +248,9 @@ class _Desk:
         self._grid, self._limit = grid, limit
         self._origins: dict[str, tuple[int, str]] = {}
         self._refused: dict[int, str] = {}
-        careful = {**pull.__globals__, DECODE: self._decode, FETCH: self._fetch}
         self._fetch_all: Callable[..., dict[str, bytes]] = pull.__globals__[FETCH]
         self._decode_one: Callable[..., Any] = pull.__globals__[DECODE]
-        self._function = FunctionType(pull.__code__, careful, pull.__name__, pull.__defaults__, pull.__closure__)
+        self._function = _rebuilt(pull, **{DECODE: self._decode, FETCH: self._fetch})
 
     def __getattr__(self, name: str) -> Any:
         """Look everything else up in the grid; what its client pulls is taken down."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from types import SimpleNamespace
 
 import numpy as np
@@ -269,6 +270,25 @@ def test_something_else_than_a_message_is_refused(grid, link):
         link.objects[parts["Message"]] = link.objects[parts["MetricRecord"]]
 
     require_one_bad(grid, exchange(grid, link, spoil), "a MetricRecord in the place of a message")
+
+
+def test_a_part_that_the_superlink_refuses_does_not_end_the_run(link, caplog):
+    """It does where a node said that it has got a message of which the parts are still on their way."""
+
+    def push_messages(request):
+        (tree,) = request.message_object_trees
+        return SimpleNamespace(message_ids=[tree.object_id], objects_to_push=[tree.object_id], session_id="s")
+
+    link.PushMessages = push_messages
+    link.PushObject = lambda request: SimpleNamespace(stored=False)
+    beneath = HttpGrid(token="none")
+    beneath._client, beneath._run = link, Run.create_empty(1)
+    message = ask(11, record(MODEL))
+    with caplog.at_level(logging.WARNING, logger="flwr"):
+        (pushed,) = GuardedGrid(beneath).push_messages([message])
+    assert pushed == message.metadata.message_id
+    assert "The SuperLink refused a part of a message: Failed to push object" in caplog.text
+    assert "_try_push_messages" not in vars(beneath)
 
 
 def test_errors_of_nodes_pass(grid, link):
