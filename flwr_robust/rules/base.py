@@ -186,7 +186,15 @@ class Stage(ABC):
 
 
 class PreAggregation(Stage):
-    """A linear map of the rows: ``(n, d) -> (n', d)``."""
+    """A linear map of the rows: ``(n, d) -> (n', d)``.
+
+    Attributes
+    ----------
+    clips : bool
+        Whether no row comes out much longer than honest ones are.
+    """
+
+    clips: ClassVar[bool] = False
 
     @property
     def stages(self) -> tuple[PreAggregation, ...]:
@@ -232,9 +240,15 @@ class Rule(Stage):
     ----------
     measured : tuple of str
         Names of remembered vectors (d,) whose distances to the rows the rule needs.
+    masked : bool
+        Whether a huge row hides large ones from the rule, unless a stage in front of it clips.
+    tolerates : bool
+        Whether the rule tolerates any malicious row at all.
     """
 
     measured: ClassVar[tuple[str, ...]] = ()
+    masked: bool = False
+    tolerates: ClassVar[bool] = True
 
     @property
     def stages(self) -> tuple[PreAggregation, ...]:
@@ -265,6 +279,11 @@ class Rule(Stage):
         except TooFewRowsError:
             return False
         return True
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether a huge row hides large ones from the chain."""
+        return self.last.masked and not any(stage.clips for stage in self.stages)
 
     def choose(self, rows: int, n: int, trace: Trace) -> Rule:
         """Return the rule that runs: this one, unless it is a choice among rules.

@@ -25,6 +25,9 @@ class LFighter(Rule):
     nodes, are taken; KMeans splits the nodes in two by their updates g of these; the cluster with the larger
     score is kept. A node's similarity to itself counts as 0. Needs a 2-D layer and n >= 1; takes no f.
 
+    One row far away is a cluster of its own, and leaves all others in one: on its own this rule falls to one row at
+    10^6 times the honest ones' size beside two at 10^4. `ARC` or `StaticClipping` in front prevents it.
+
     Source: LPA, section 5.1 and its code (Jebreel et al., 2024).
 
     Parameters
@@ -42,6 +45,7 @@ class LFighter(Rule):
     """
 
     name = "lfighter"
+    masked = True
     takes_f = False
     requirement = "a 2-D output layer"
     source = "LPA 5.1"

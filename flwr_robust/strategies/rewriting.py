@@ -30,6 +30,7 @@ from flwr_robust.messages.replies import (
 from flwr_robust.record.report import Record, RoundReport
 from flwr_robust.rules.base import PreAggregation, resolve_f
 from flwr_robust.rules.run import BadRows, Mixed, Skipped, TooFewRowsError, mix, outcome_of, require_rows
+from flwr_robust.strategies.cautions import cautions
 from flwr_robust.strategies.exclusion import Exclusion
 
 
@@ -117,6 +118,9 @@ class RewritingStrategy(Strategy):
             log(INFO, "\t│\t├── %s", stage)
         if self.record.suspicion is not None:
             log(INFO, "\t│\t├── %s", self.record.suspicion)
+        least = getattr(self.strategy, "min_train_nodes", None)
+        for caution in cautions(self.stages, None, self.num_malicious_nodes, least) if least is not None else ():
+            log(WARNING, "\t│\t    %s", caution)
         self.strategy.summary()
 
     def configure_train(

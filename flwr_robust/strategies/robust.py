@@ -22,6 +22,7 @@ from flwr_robust.rules.base import PreAggregation, Rule, chain, resolve_f
 from flwr_robust.rules.checks import check_f, number
 from flwr_robust.rules.run import Aggregate, BadRows, Skipped, outcome_of, run
 from flwr_robust.rules.theory import kappa
+from flwr_robust.strategies.cautions import cautions
 from flwr_robust.strategies.exclusion import Exclusion
 from flwr_robust.strategies.momentum import ServerMomentum
 from flwr_robust.strategies.options import (
@@ -228,6 +229,8 @@ class RobustAggregation:
                 "\t│\t    num_malicious_nodes is 0, so %s tolerates no malicious node: set it to their number",
                 ", ".join(unset),
             )
+        for caution in cautions(rule.stages, rule, self.num_malicious_nodes, min_nodes):
+            log(WARNING, "\t│\t    %s", caution)
         if suspicion is not None and suspicion.exclude_after and not self.num_malicious_nodes:
             log(WARNING, "\t│\t    num_malicious_nodes is 0, so exclude_after excludes nobody: set it")
 
