@@ -22,7 +22,7 @@ from flwr_robust.engine.lp import distances_of
 from flwr_robust.engine.passes import Needs
 from flwr_robust.engine.rows import Geometry, Rows
 from flwr_robust.engine.updates import Layer, Layers
-from flwr_robust.rules.checks import check_f
+from flwr_robust.rules.checks import check_f, refuse_non_finite
 from flwr_robust.rules.run import State, TooFewRowsError, Trace, mix, plan, require_rows, run
 
 
@@ -166,8 +166,9 @@ class Stage(ABC):
         Raises
         ------
         ValueError
-            If it is another stage's state.
+            If it is another stage's state, or holds NaN or infinity.
         """
+        refuse_non_finite(state, repr(self))
         for stage, own in self._parted(state):
             stage.memory = {name: value.copy() for name, value in own.items()}
 

@@ -134,6 +134,7 @@ def _two_clusters(inner: Matrix, features: int) -> NDArray[np.int64]:
     # A second's import, which users of other rules are spared.
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
     scale = float(inner.diagonal().max(initial=0.0))
     if len(inner) < 2 or scale == 0.0:
@@ -141,7 +142,8 @@ def _two_clusters(inner: Matrix, features: int) -> NDArray[np.int64]:
     # Points of n coordinates with the same distances: KMeans depends on nothing else.
     values, vectors = np.linalg.eigh(inner / scale)
     points = vectors * np.sqrt(np.maximum(values, 0.0))
-    with warnings.catch_warnings():
+    # Its threads are none of ours, and how they share the sums changes the last bits.
+    with warnings.catch_warnings(), threadpool_limits(1):
         # It warns where there are fewer different points than clusters: then one label comes back.
         warnings.simplefilter("ignore", ConvergenceWarning)
         # KMeans takes its tolerance relative to the mean variance of a coordinate: there were `features` of them.

@@ -238,6 +238,13 @@ def mix(
     """Run pre-aggregations alone; arguments and errors are those of `run`."""
     n, trace = updates.n, Trace()
     require_rows(stages, n)
+    with one_blas_thread():
+        return _mix(stages, updates, n, trace, threads, float32_only)
+
+
+def _mix(
+    stages: Sequence[MapLike], updates: Updates, n: int, trace: Trace, threads: int | None, float32_only: bool
+) -> Mixed:
     points, geometry, norms, _ = _prepare(stages, [], updates, n, trace, threads, float32_only)
     if norms is None:
         norms = measure(updates, Needs.NORMS, threads).norms

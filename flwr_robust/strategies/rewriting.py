@@ -73,7 +73,7 @@ class RewritingStrategy(Strategy):
 
     @property
     def reports(self) -> list[RoundReport]:
-        """One report for each training round."""
+        """One report for each of the last training rounds, as many as `keep_reports` says."""
         return self.record.reports
 
     @property
@@ -112,7 +112,8 @@ class RewritingStrategy(Strategy):
         self.record.reset()
 
     def summary(self) -> None:
-        """Log the stages and the strategy's configuration."""
+        """Log the stages and the strategy's configuration; refuse an unwritable report."""
+        self.record.require_writable()
         log(INFO, "\t├──> Replies are rewritten for %s by:", type(self.strategy).__name__)
         for stage in self.stages:
             log(INFO, "\t│\t├── %s", stage)
@@ -129,6 +130,7 @@ class RewritingStrategy(Strategy):
         """Configure the next round of training, and remember what is sent to whom."""
         sampled = self.strategy.configure_train(server_round, arrays, config, grid)
         messages = self.exclusion.of_messages(sampled, grid)
+        self.record.require_writable()
         self.sent = Sent()
         self.sent = Sent.of(messages, arrays)
         return messages

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Strategy
 from flwr.supercore import log
 
-from flwr_robust.engine.cpu import CPU, kernels_are_loaded
+from flwr_robust.engine.cpu import CPU, is_first_use
 from flwr_robust.engine.device import Device
 from flwr_robust.engine.updates import Updates
 from flwr_robust.messages.replies import Inbox, Reply, Sent, read_evaluations, read_replies
@@ -103,7 +103,7 @@ class RobustAggregation:
 
     @property
     def reports(self) -> list[RoundReport]:
-        """One report for each training round."""
+        """One report for each of the last training rounds, as many as `keep_reports` says."""
         return self.record.reports
 
     @property
@@ -144,7 +144,8 @@ class RobustAggregation:
         ValueError
             If the model cannot be aggregated, or lacks a layer that the rule needs.
         """
-        if not kernels_are_loaded():
+        self.record.require_writable()
+        if is_first_use():
             log(INFO, "Loading compiled kernels; the first time on a machine they are compiled, in some seconds")
         self.sent = Sent()
         self.sent = Sent.of(messages, arrays)
@@ -205,7 +206,8 @@ class RobustAggregation:
         return outcome_of(lambda: run(self.rule, updates, self.threads, float32_only=True))
 
     def _log_aggregation(self, min_nodes: int) -> None:
-        """Log the chain, f, the least number of replies, and kappa where it is proven."""
+        """Log the chain, f, the least number of replies, and kappa where it is proven; refuse an unwritable report."""
+        self.record.require_writable()
         rule, nodes, suspicion = self.rule, max(min_nodes, self.rule.min_rows), self.record.suspicion
         log(INFO, "\t├──> Robust aggregation:")
         log(INFO, "\t│\t├── Chain: %s", rule)
@@ -251,12 +253,13 @@ class RobustStrategy(RobustAggregation, FedAvg):
         What wrappers around this strategy inherit; by default the rule's own f.
     **options
         Keyword arguments of Flower's `FedAvg`, and `server_learning_rate`, `server_momentum`, `threads`, `device`,
-        `report_path`, `suspicion` and `exclude_after` (see `flwr_robust.strategies.options.Options`).
+        `report_path`, `keep_reports`, `suspicion`, `exclude_after` and `forgive_after` (see
+        `flwr_robust.strategies.options.Options`).
 
     Attributes
     ----------
     reports : list of RoundReport
-        One for each training round: what happened to each node, and why.
+        One for each of the last training rounds: what happened to each node, and why.
     suspicions : dict of int to float
         With `suspicion`: how often each node was left out lately, from 0 (never) to 1 (always).
 
@@ -363,8 +366,8 @@ class PreAggregationStrategy(Strategy):
     stage : PreAggregation
         Applied before all that the strategy does.
     **options
-        `threads`, `device`, `report_path`, `suspicion` and `exclude_after`, as in `RobustStrategy`; by default the
-        wrapped strategy's.
+        `threads`, `device`, `report_path`, `keep_reports`, `suspicion`, `exclude_after` and `forgive_after`, as in
+        `RobustStrategy`; by default the wrapped strategy's.
 
     Attributes
     ----------
