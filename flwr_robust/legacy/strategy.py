@@ -76,14 +76,14 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         How many nodes `exclude_after` may exclude; by default the rule's own f.
     **options
         Keyword arguments of Flower's `FedAvg` (`inplace` changes nothing), and `server_learning_rate`,
-        `server_momentum`, `threads`, `device`, `report_path`, `suspicion` and `exclude_after` (see
-        `flwr_robust.strategies.options.OwnOptions`). Without `initial_parameters` Flower asks one random node for
-        the initial model.
+        `server_momentum`, `threads`, `device`, `report_path`, `keep_reports`, `suspicion`, `exclude_after` and
+        `forgive_after` (see `flwr_robust.strategies.options.OwnOptions`). Without `initial_parameters` Flower asks one
+        random node for the initial model.
 
     Attributes
     ----------
     reports : list of RoundReport
-        One for each training round: what happened to each node, and why.
+        One for each of the last training rounds: what happened to each node, and why.
     suspicions : dict of int to float
         With `suspicion`: how often each node was left out lately, from 0 (never) to 1 (always).
 

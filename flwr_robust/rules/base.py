@@ -22,7 +22,7 @@ from flwr_robust.engine.lp import distances_of
 from flwr_robust.engine.passes import Needs
 from flwr_robust.engine.rows import Geometry, Rows
 from flwr_robust.engine.updates import Layer, Layers
-from flwr_robust.rules.checks import check_f
+from flwr_robust.rules.checks import check_f, refuse_non_finite
 from flwr_robust.rules.run import State, TooFewRowsError, Trace, mix, plan, require_rows, run
 
 
@@ -166,8 +166,9 @@ class Stage(ABC):
         Raises
         ------
         ValueError
-            If it is another stage's state.
+            If it is another stage's state, or holds NaN or infinity.
         """
+        refuse_non_finite(state, repr(self))
         for stage, own in self._parted(state):
             stage.memory = {name: value.copy() for name, value in own.items()}
 
@@ -186,7 +187,15 @@ class Stage(ABC):
 
 
 class PreAggregation(Stage):
-    """A linear map of the rows: ``(n, d) -> (n', d)``."""
+    """A linear map of the rows: ``(n, d) -> (n', d)``.
+
+    Attributes
+    ----------
+    clips : bool
+        Whether no row comes out much longer than honest ones are.
+    """
+
+    clips: ClassVar[bool] = False
 
     @property
     def stages(self) -> tuple[PreAggregation, ...]:
@@ -232,9 +241,15 @@ class Rule(Stage):
     ----------
     measured : tuple of str
         Names of remembered vectors (d,) whose distances to the rows the rule needs.
+    masked : bool
+        Whether a huge row hides large ones from the rule, unless a stage in front of it clips.
+    tolerates : bool
+        Whether the rule tolerates any malicious row at all.
     """
 
     measured: ClassVar[tuple[str, ...]] = ()
+    masked: bool = False
+    tolerates: ClassVar[bool] = True
 
     @property
     def stages(self) -> tuple[PreAggregation, ...]:
@@ -265,6 +280,11 @@ class Rule(Stage):
         except TooFewRowsError:
             return False
         return True
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether a huge row hides large ones from the chain."""
+        return self.last.masked and not any(stage.clips for stage in self.stages)
 
     def choose(self, rows: int, n: int, trace: Trace) -> Rule:
         """Return the rule that runs: this one, unless it is a choice among rules.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def check_f(f: int | float, owner: str) -> int | float:
@@ -69,6 +71,16 @@ def whole_number(value: Any, name: str, owner: str, *, at_least: int = 1, or_non
     least = "above 0" if at_least == 1 else f"of {at_least} or more"
     allowed = f"{'None or ' if or_none else ''}a whole number {least}"
     raise ValueError(f"{owner} was given {name} = {value!r}; give {allowed}.")
+
+
+def refuse_non_finite(state: Mapping[str, NDArray[Any]], owner: str) -> None:
+    """Raise ValueError, which names the owner, where a saved state holds NaN or infinity."""
+    wrong = [name for name, value in state.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
+    if wrong:
+        raise ValueError(
+            f"{owner} was given a state with NaN or infinity in {', '.join(sorted(wrong))}; load one that "
+            "state() returned while all was finite."
+        )
 
 
 def norm_order(p: Any, owner: str) -> float:

@@ -256,6 +256,13 @@ def mix(
     n = updates.n
     trace = Trace(lowered=_lowered(stages, n, proved))
     require_rows(stages, n, lowered=trace.lowered)
+    with one_blas_thread():
+        return _mix(stages, updates, n, trace, threads, float32_only)
+
+
+def _mix(
+    stages: Sequence[MapLike], updates: Updates, n: int, trace: Trace, threads: int | None, float32_only: bool
+) -> Mixed:
     points, geometry, norms, _ = _prepare(stages, [], updates, n, trace, threads, float32_only)
     if norms is None:
         norms = measure(updates, Needs.NORMS, threads).norms

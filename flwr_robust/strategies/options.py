@@ -41,7 +41,8 @@ class RecordOptions(TypedDict, total=False):
     Attributes
     ----------
     report_path : str or Path, optional
-        File that gets one JSON line a round.
+        File that gets one JSON line a round. That it can be written is made sure of before any node is asked; a disk
+        that is full later costs a line and a WARNING.
     suspicion : float, optional
         Keeps an exponentially weighted record of the quarantines and zero weights of each node, with this
         decay in (0, 1): see `flwr_robust.record.suspicion.Suspicion`. Off by default.
@@ -49,11 +50,18 @@ class RecordOptions(TypedDict, total=False):
         In (0, 1]: nodes whose suspicion is above it are asked to train no more; at most num_malicious_nodes
         of the connected nodes, the most suspicious first, and never more than the rule can spare.
         They are still asked to evaluate. Off by default.
+    forgive_after : int or None, default 20
+        An excluded node is asked to train again after so many rounds, on trial: the next time that it is left out
+        excludes it again. None excludes for good.
+    keep_reports : int or None, default 100
+        Reports in memory: those of the last rounds; None for all. The file has all.
     """
 
     report_path: str | Path | None
     suspicion: float | None
     exclude_after: float | None
+    forgive_after: int | None
+    keep_reports: int | None
 
 
 class ReplyOptions(TypedDict, total=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from logging import INFO
+from logging import INFO, WARNING
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from flwr_robust.messages.replies import Inbox, Question, Sent, log_quarantined,
 from flwr_robust.record.report import Record, RoundReport
 from flwr_robust.rules.base import PreAggregation, resolve_f
 from flwr_robust.rules.run import BadRows, Mixed, Skipped, TooFewRowsError, mix, outcome_of, require_rows
+from flwr_robust.strategies.cautions import cautions
 from flwr_robust.strategies.exclusion import Exclusion
 from flwr_robust.strategies.guard import Guarded, own_method
 from flwr_robust.strategies.handing_on import Handed, hand_on, hand_on_evaluations
@@ -63,7 +64,7 @@ class RewritingStrategy(Guarded, Strategy):
 
     @property
     def reports(self) -> list[RoundReport]:
-        """One report for each training round."""
+        """One report for each of the last training rounds, as many as `keep_reports` says."""
         return self.record.reports
 
     @property
@@ -111,12 +112,16 @@ class RewritingStrategy(Guarded, Strategy):
         self.record.reset()
 
     def summary(self) -> None:
-        """Log the stages and the strategy's configuration."""
+        """Log the stages and the strategy's configuration; refuse an unwritable report."""
+        self.record.require_writable()
         log(INFO, "\t├──> Replies are rewritten for %s by:", type(self.strategy).__name__)
         for stage in self.front:
             log(INFO, "\t│\t├── %s", stage)
         if self.record.suspicion is not None:
             log(INFO, "\t│\t├── %s", self.record.suspicion)
+        least = getattr(self.strategy, "min_train_nodes", None)
+        for caution in cautions(self.front, None, self.num_malicious_nodes, least) if least is not None else ():
+            log(WARNING, "\t│\t    %s", caution)
         own_method(self.strategy, "summary")()
 
     def configure_train(
@@ -125,6 +130,7 @@ class RewritingStrategy(Guarded, Strategy):
         """Configure the next round of training, and remember what is sent to whom."""
         sampled = own_method(self.strategy, "configure_train")(server_round, arrays, config, grid)
         messages = self.exclusion.of_messages(sampled, grid)
+        self.record.require_writable()
         self.sent = Sent()
         self.sent = Sent((Question.of(message, with_records=True) for message in messages), arrays)
         return messages

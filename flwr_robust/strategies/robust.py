@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result, Strategy
 from flwr.supercore import log
 
-from flwr_robust.engine.cpu import CPU, kernels_are_loaded
+from flwr_robust.engine.cpu import CPU, is_first_use
 from flwr_robust.engine.device import Device, FloatArray
 from flwr_robust.engine.updates import Updates
 from flwr_robust.messages.arrays import Apart
@@ -150,7 +150,7 @@ class RobustAggregation(Guarded):
 
     @property
     def reports(self) -> list[RoundReport]:
-        """One report for each training round."""
+        """One report for each of the last training rounds, as many as `keep_reports` says."""
         return self.record.reports
 
     @property
@@ -159,6 +159,7 @@ class RobustAggregation(Guarded):
         return self.record.suspicions
 
     def _log_aggregation(self, min_nodes: int) -> None:
+        self.record.require_writable()
         log_aggregation(
             self.chain,
             self.num_malicious_nodes,
@@ -202,7 +203,8 @@ class RobustAggregation(Guarded):
         ValueError
             If the model cannot be aggregated, or lacks a layer that the rule needs.
         """
-        if not kernels_are_loaded():
+        self.record.require_writable()
+        if is_first_use():
             log(INFO, "Loading compiled kernels; the first time on a machine they are compiled, in some seconds")
         self.sent = Sent()
         self.sent = Sent(questions, arrays)
@@ -311,7 +313,7 @@ class RobustStrategy(RobustAggregation, FedAvg):
     Attributes
     ----------
     reports : list of RoundReport
-        One for each training round: what happened to each node, and why.
+        One for each of the last training rounds: what happened to each node, and why.
     suspicions : dict of int to float
         With `suspicion`: how often each node was left out lately, from 0 (never) to 1 (always).
 

@@ -11,6 +11,7 @@ from flwr_robust.engine.device import Device
 from flwr_robust.record.suspicion import Suspicion
 from flwr_robust.rules.base import Rule, resolve_f
 from flwr_robust.rules.theory import kappa
+from flwr_robust.strategies.cautions import cautions
 
 
 def log_aggregation(
@@ -47,5 +48,7 @@ def log_aggregation(
             "\t│\t    num_malicious_nodes is 0, so %s tolerates no malicious node: set it to their number",
             ", ".join(unset),
         )
+    for caution in cautions(rule.stages, rule, num_malicious_nodes, min_nodes):
+        log(WARNING, "\t│\t    %s", caution)
     if suspicion is not None and suspicion.exclude_after and not num_malicious_nodes:
         log(WARNING, "\t│\t    num_malicious_nodes is 0, so exclude_after excludes nobody: set it")
