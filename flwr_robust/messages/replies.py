@@ -343,7 +343,12 @@ class Inbox:
         return None
 
 
-def read_replies(replies: Iterable[Message], sent: Sent, statistics: Sequence[str] = ()) -> Inbox:
+def read_replies(
+    replies: Iterable[Message],
+    sent: Sent,
+    statistics: Sequence[str] = (),
+    place_of: Callable[[int], int] | None = None,
+) -> Inbox:
     """Sort replies to a training round into accepted and quarantined ones.
 
     Parameters
@@ -354,6 +359,8 @@ def read_replies(replies: Iterable[Message], sent: Sent, statistics: Sequence[st
         Who was asked, and what was sent.
     statistics : sequence of str
         See `Layout`.
+    place_of : callable, optional
+        What accepted replies are ordered by, of a node id; by default the id itself.
 
     Raises
     ------
@@ -362,7 +369,8 @@ def read_replies(replies: Iterable[Message], sent: Sent, statistics: Sequence[st
     """
     inbox = Inbox(model=sent.arrays)
     read: list[tuple[int, Message, Arrays, str]] = []
-    for node_id, message in admit(replies, sent, inbox.quarantined):
+    admitted = admit(replies, sent, inbox.quarantined)
+    for node_id, message in admitted if place_of is None else sorted(admitted, key=lambda pair: place_of(pair[0])):
         try:
             name, record = _only_arrays(message)
             arrays = Arrays.of(record)

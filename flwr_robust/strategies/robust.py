@@ -148,6 +148,10 @@ class RobustAggregation(Guarded):
     def _accepts(self, n: int) -> bool:
         return self.chain.accepts(n)
 
+    def place_of(self, node_id: int) -> int:
+        """Return what rows are ordered by: the node's id, so that the order of arrival changes nothing."""
+        return node_id
+
     @property
     def reports(self) -> list[RoundReport]:
         """One report for each of the last training rounds, as many as `keep_reports` says."""
@@ -233,7 +237,7 @@ class RobustAggregation(Guarded):
         ConfigurationError
             If no round was trained yet, and more replies fail alike than malicious nodes can make.
         """
-        inbox = read_replies(replies, sent, self.reading.statistics)
+        inbox = read_replies(replies, sent, self.reading.statistics, self.place_of)
         found = self._usable(inbox) if refused is None else Skipped(refused)
         if not self.record.num_trained:
             inbox.require_sense(self._num_malicious, server_round)

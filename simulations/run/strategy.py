@@ -51,6 +51,7 @@ class RecordedStrategy(RobustStrategy):
         self._config = config
         self._recorder = recorder
         self._rate_factor = parse_schedule(config.server_lr_schedule)
+        self._partition_of = partition_of
         self._honest = {node for node, place in partition_of.items() if place < num_nodes - config.num_malicious}
         self._measures = measures_in(config.measure) & {"kappa", "clipping"}
         self._measured: Geometry | None = None
@@ -62,6 +63,10 @@ class RecordedStrategy(RobustStrategy):
         """Draw the round's nodes by the run's seed; the grid lists them by partition."""
         with seeded(self._config.seed, _NODES, server_round):
             return super().configure_train(server_round, arrays, config, grid)
+
+    def place_of(self, node_id: int) -> int:
+        """Order rows by partition: a simulation draws its nodes' ids anew each time."""
+        return self._partition_of[node_id]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
