@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 MUTANTS := .venv-mutants
 SITE := site
-# Three processes at a time, a file of tests in one of them: many tests wait for Ray and for servers.
-PYTEST := python -m pytest -n 3 --dist loadfile
+# Three processes at a time, a file of tests in one of them: many tests wait for Ray and for servers. tests/conftest.py has
+# their order.
+PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 # pyproject.toml's lower bound.
 OLDEST_FLWR := $(shell sed -n 's/^ *"flwr>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 
