@@ -115,11 +115,12 @@ class Suspicion:
         self.values, self.rounds = {}, {}
 
     def state(self) -> State:
-        """Return the record as arrays by name."""
+        """Return the record as arrays by name, in the order of the node ids."""
+        nodes = sorted(self.values)
         return {
-            "nodes": np.array(list(self.values), dtype=np.uint64),
-            "values": np.array(list(self.values.values()), dtype=np.float64),
-            "rounds": np.array([self.rounds.get(node, 0) for node in self.values], dtype=np.int64),
+            "nodes": np.array(nodes, dtype=np.uint64),
+            "values": np.array([self.values[node] for node in nodes], dtype=np.float64),
+            "rounds": np.array([self.rounds.get(node, 0) for node in nodes], dtype=np.int64),
         }
 
     def load_state(self, state: State) -> None:
