@@ -12,6 +12,7 @@ import typing as _typing
 from types import ModuleType as _ModuleType
 
 from flwr_robust import rules as rules
+from flwr_robust.messages.replies import ConfigurationError as ConfigurationError
 from flwr_robust.record.report import NodeReport as NodeReport
 from flwr_robust.record.report import RoundReport as RoundReport
 from flwr_robust.strategies.named import ARC as ARC

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import pictures
 import toy
 from flwr.serverapp.strategy import Strategy
-from simulations.listing import KNOWLEDGE
 
 import clients
 import flwr_robust
 from clients import attacks
 from flwr_robust import rules
 from flwr_robust.rules.base import Stage
+from simulations.config.listing import KNOWLEDGE
 
 PAPERS = ("NNM", "ARC", "LPA", "MixTailor", "LASA")
 _PAPER = re.compile(rf"\b({'|'.join(PAPERS)})\b")

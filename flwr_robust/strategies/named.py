@@ -506,8 +506,9 @@ def inherited_f(strategy: Strategy, num_malicious_nodes: Nodes | None, owner: st
     ValueError
         If neither has a number of malicious nodes.
     """
+    unwrap(strategy)
     if num_malicious_nodes is None:
-        num_malicious_nodes = getattr(unwrap(strategy), "num_malicious_nodes", None)
+        num_malicious_nodes = getattr(strategy, "num_malicious_nodes", None)
     if num_malicious_nodes is None:
         raise ValueError(
             f"{owner} was given no num_malicious_nodes, and {type(strategy).__name__} has none; "
