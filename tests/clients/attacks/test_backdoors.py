@@ -111,7 +111,7 @@ def test_nothing_to_poison_is_said_and_changes_nothing(caplog):
 
 
 def test_a_source_limits_the_choice():
-    inputs, labels = data()
+    _, labels = data()
     chosen = attacks.BadNets(0, source=2, fraction=1.0).choose(labels)
     np.testing.assert_array_equal(chosen, labels == 2)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,8 +108,7 @@ def test_dba_parts_and_whole(attack):
     images = np.zeros((3, *shape))
     bars = [dba_pixels(part, attack, shape) for part in range(4)]
     np.testing.assert_array_equal(attack.trigger(images)[0], sum(bars))
-    whole = attacks.DBA(**{name: getattr(attack, name) for name in ("target", "width", "height", "gap", "shift", "value")},
-                        fraction=1.0)  # fmt: skip
+    whole = replace(attack, fraction=1.0)
     for part in range(6):
         poisoned, false = whole.poison(images, labels, part=part)
         np.testing.assert_array_equal(poisoned[0], bars[part % 4])
