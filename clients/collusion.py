@@ -69,6 +69,8 @@ class Collusion:
         self._strategy = strategy
         self._given_rule = rule
         self._mean_is_logged = False
+        self.last_model: Vector | None = None
+        """What was sent in the last round, where the attack follows it."""
 
     def corrupt(
         self,
@@ -81,6 +83,7 @@ class Collusion:
 
         All others are the same objects. `observe` returns the honest nodes whose updates the malicious ones see.
         """
+        previous = self._follow(instructions)
         corrupted: list[Message | None] = list(replies)
         origins = [(index, _origin(reply, instructions), reply) for index, reply in enumerate(replies)]
         known = [(index, origin, reply) for index, origin, reply in origins if origin is not None]
@@ -93,10 +96,17 @@ class Collusion:
             return corrupted
         own = [(origin, reply) for _, origin, reply in known if origin.node in malicious]
         honest = [(origin, reply) for _, origin, reply in known if origin.node not in malicious]
-        forged = self._forge(own, _usable(honest, own[0][0].sent.size), observe)
+        forged = self._forge(own, _usable(honest, own[0][0].sent.size), observe, previous)
         for index, reply in zip(attackers, forged, strict=True):
             corrupted[index] = reply
         return corrupted
+
+    def _follow(self, instructions: Sequence[Instruction]) -> Vector | None:
+        """Return the global model's move since the last round, where it is needed and known; and note the model."""
+        if not self.attack.follows_model or not instructions:
+            return None
+        last, self.last_model = self.last_model, instructions[0].sent.model.copy()
+        return None if last is None or last.shape != self.last_model.shape else self.last_model - last
 
     def _spoil(self, reply: Message) -> Message | None:
         """Return a malicious node's reply with unusable arrays; None where it sends none."""
@@ -109,6 +119,7 @@ class Collusion:
         own: Sequence[tuple[Instruction, Message]],
         honest: Sequence[_Usable],
         observe: Callable[[Iterable[int]], Collection[int]],
+        previous: Vector | None,
     ) -> Sequence[Message]:
         """Return the malicious nodes' replies with other updates; as they are where no attack is possible."""
         seen_ids = observe([reply.node for reply in honest])
@@ -128,6 +139,7 @@ class Collusion:
                 ids=[reply.node for reply in seen],
                 own=trained,
                 unseen=len(honest) - len(seen),
+                previous=previous if previous is not None and len(previous) == size else None,
             )
         except SearchError as error:
             log(WARNING, "Adversary: no attack in this round: %s", error)

@@ -39,6 +39,8 @@ class Backdoor(WithoutUpdates):
         Seed of the draw: with one, each call draws the same. None: from the operating system.
     needs_inputs : bool
         Whether `choose` looks at the inputs, too.
+    changes_inputs : bool
+        Whether poisoned samples get other inputs, not only another label.
     """
 
     target: int
@@ -47,6 +49,7 @@ class Backdoor(WithoutUpdates):
 
     knows = "data"
     needs_inputs: ClassVar[bool] = False
+    changes_inputs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         owner = type(self).__name__

@@ -107,6 +107,7 @@ class SemanticLabelSwap(Backdoor):
     seed: int | None = None
 
     needs_inputs: ClassVar[bool] = True
+    changes_inputs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
