@@ -110,9 +110,10 @@ def test_other_attacks_leave_data_alone():
     assert poison_of(node("sign-flip", ""), (1,), torch.nn.Flatten()) is None
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, kind in attacks.REGISTRY.items() if issubclass(kind, attacks.Backdoor)]
-)
+BACKDOORS = [name for name, kind in attacks.REGISTRY.items() if issubclass(kind, attacks.Backdoor)]
+
+
+@pytest.mark.parametrize("name", BACKDOORS)
 def test_every_backdoor_has_something_to_poison_by_default(name):
     args = "width=2 gap=1" if name == "dba" else ""
     _, chosen = backdoored(node(name, args))
