@@ -15,7 +15,7 @@ import flwr_robust
 from clients import attacks
 from flwr_robust import rules
 from flwr_robust.rules.base import Stage
-from simulations.listing import KNOWLEDGE
+from simulations.config.listing import KNOWLEDGE
 
 PAPERS = ("NNM", "ARC", "LPA", "MixTailor", "LASA")
 _PAPER = re.compile(rf"\b({'|'.join(PAPERS)})\b")

@@ -19,7 +19,7 @@ from flwr_robust.engine.passes import measure
 from flwr_robust.engine.rows import Geometry
 from flwr_robust.rules import PreAggregation, Rule, Trace
 from flwr_robust.rules.run import plan, run
-from simulations.plots import COLOURS
+from simulations.reports.figures.style import COLOURS
 
 HONEST, HOSTILE, RESULT = COLOURS[0], COLOURS[1], COLOURS[2]
 GREY = "#808080"  # to be read on white and on near-black pages

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from clients import attacks
 from flwr_robust import rules
 
 Component = TypeVar("Component")
@@ -24,7 +25,7 @@ CLOUD = np.concatenate([HONEST, OUTLIERS])
 LAYERS = (("output.weight", (2, 1)),)
 
 # What components are made with where they take it: parameters without a default need a value here.
-ARGUMENTS: dict[str, Any] = {"f": F, "seed": 1, "max_norm": 2.0}
+ARGUMENTS: dict[str, Any] = {"f": F, "seed": 1, "max_norm": 2.0, "base": attacks.Tailored()}
 DEFENCE = rules.TrimmedMean(f=F)
 
 
