@@ -8,7 +8,7 @@ more pass: `combine` answers with a weighted sum, `reduce` with a function of co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -92,7 +92,11 @@ class Geometry:
 
     def first(self, count: int) -> Geometry:
         """Return the first rows alone; the points stay."""
-        return Geometry(self.gram, self.affine[:count], self.unit, self.measured)
+        return self.chosen(range(count))
+
+    def chosen(self, which: Sequence[int]) -> Geometry:
+        """Return these rows alone; the points stay."""
+        return Geometry(self.gram, self.affine[list(which)], self.unit, self.measured)
 
     @property
     def mixing(self) -> Matrix:
@@ -196,10 +200,16 @@ class Rows:
         The updates and, below them, those of the remembered vectors that were measured with them.
     geometry : Geometry
         Norms and distances of the m rows, as far as the chain said that it needs them.
-    n, vectors : int
-        Numbers of updates and of vectors.
+    n : int
+        Number of updates.
+    vectors : sequence of str
+        Names of the vectors.
     remembered : mapping of str to array, optional
         What the rule keeps between calls, by name.
+    names : tuple of str
+        Who sent the m rows.
+    given : mapping of str to (d,) array, optional
+        Vectors that the rule was told beside the rows, by name.
     mixed : bool
         Whether the rows differ from the updates, or may.
     norms : (n,) float64 array, optional
@@ -228,16 +238,19 @@ class Rows:
         points: Updates,
         geometry: Geometry,
         n: int,
-        vectors: int = 0,
+        vectors: Sequence[str] = (),
         *,
         remembered: Mapping[str, NDArray[Any]] | None = None,
+        names: tuple[str, ...] = (),
+        given: Mapping[str, FloatArray] | None = None,
         mixed: bool = True,
         norms: NDArray[np.float64] | None = None,
         passes: int = 0,
         threads: int | None = None,
         generator: Callable[[], np.random.Generator] = np.random.default_rng,
     ) -> None:
-        self.points, self.geometry, self.n, self.vectors = points, geometry, n, vectors
+        self.points, self.geometry, self.n, self.vectors = points, geometry, n, tuple(vectors)
+        self.names, self.given = names, given or {}
         self.mixed, self.generator = mixed, generator
         self.norms, self.passes, self.threads = norms, passes, threads
         self.remembered: Mapping[str, NDArray[Any]] = remembered or {}
@@ -275,8 +288,12 @@ class Rows:
     def with_remembered(self) -> Geometry:
         """Return the geometry of the m rows and, below them, the vectors that were measured with them."""
         affine, points = self.geometry.affine, len(self.geometry.gram)
-        below = np.eye(points)[points - 1 - self.vectors : points - 1]
+        below = np.eye(points)[points - 1 - len(self.vectors) : points - 1]
         return Geometry(self.geometry.gram, np.vstack([affine, below]), self.geometry.unit, self.geometry.measured)
+
+    def place(self, name: str) -> int | None:
+        """Return which row of `with_remembered` a vector is; None where it was not measured."""
+        return self.count + self.vectors.index(name) if name in self.vectors else None
 
     def combine(self, weights: Weights) -> FloatArray:
         """Return the weighted sum (d,) of the m rows, or of the m rows and the k vectors of `with_remembered`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter, signature
 from math import floor
@@ -23,7 +23,9 @@ from flwr_robust.engine.passes import Needs
 from flwr_robust.engine.rows import Geometry, Rows
 from flwr_robust.engine.updates import Layer, Layers
 from flwr_robust.rules.checks import check_f
-from flwr_robust.rules.run import State, TooFewRowsError, Trace, mix, plan, require_rows, run
+from flwr_robust.rules.randomness import DRAWS
+from flwr_robust.rules.run import COLUMNS, State, TooFewRowsError, Trace, mix, plan, require_rows, run
+from flwr_robust.rules.side_inputs import SideInputs, Told
 
 
 def resolve_f(f: int | float, n: int) -> int:
@@ -135,8 +137,17 @@ class Stage(ABC):
         """What is kept between calls, by name."""
         return self.initial_memory()
 
+    def remembered(self, d: int) -> State:
+        """Return what is kept, for rows of d columns: of a model of another size, where draws stand alone."""
+        size = self.memory.get(COLUMNS)
+        if size is None or int(size) == d:
+            return self.memory
+        return {name: value for name, value in self.memory.items() if name == DRAWS}
+
     def remember(self, values: State) -> None:
         """Store copies, in the place of what was there as far as sizes agree: no more memory is taken than that."""
+        if COLUMNS in values:
+            self.memory = self.remembered(int(values[COLUMNS]))
         for name, value in values.items():
             kept = self.memory.get(name)
             if kept is None or kept.shape != value.shape or kept.dtype != value.dtype:
@@ -201,15 +212,23 @@ class PreAggregation(Stage):
         """Return the coefficient that a paper proves for this stage before a rule that has the given one, if any."""
         return None
 
-    def __call__(self, X: Any, layers: Layers | None = None) -> Any:
+    def __call__(
+        self,
+        X: Any,
+        layers: Layers | None = None,
+        *,
+        ids: Sequence[Hashable] | None = None,
+        root: Any = None,
+        model: Any = None,
+    ) -> Any:
         """Apply the map.
 
         Parameters
         ----------
         X : (n, d) NumPy array or torch tensor of floats
             One update a row; not modified.
-        layers : sequence of (name, shape or size), optional
-            Ignored here; rules take the same argument.
+        layers, ids, root, model : optional
+            Ignored here; rules take the same arguments.
 
         Returns
         -------
@@ -231,10 +250,15 @@ class Rule(Stage):
     Attributes
     ----------
     measured : tuple of str
-        Names of remembered vectors (d,) whose distances to the rows the rule needs.
+        Names of vectors (d,), remembered or given, whose distances to the rows the rule needs.
+    requires, optional : tuple of str
+        Side inputs (``"ids"``, ``"root"``, ``"model"``) that the rule cannot do without, and those that it reads
+        where they are given: without ids rows are numbered.
     """
 
     measured: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
 
     @property
     def stages(self) -> tuple[PreAggregation, ...]:
@@ -291,11 +315,24 @@ class Rule(Stage):
         """Return the (f, kappa)-robustness coefficient that a paper proves for the rule alone, if any."""
         return None
 
+    def beside(self, remembered: State, told: Told, n: int, d: int) -> Mapping[str, FloatArray]:
+        """Return the vectors (d,) that are measured with the n rows, by name: those that are `measured`."""
+        known = remembered | told.vectors
+        return {name: known[name] for name in self.measured if name in known and known[name].size == d}
+
     @abstractmethod
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
         """Return the (d,) aggregate of the rows."""
 
-    def __call__(self, X: Any, layers: Layers | None = None) -> Any:
+    def __call__(
+        self,
+        X: Any,
+        layers: Layers | None = None,
+        *,
+        ids: Sequence[Hashable] | None = None,
+        root: Any = None,
+        model: Any = None,
+    ) -> Any:
         """Aggregate the rows of X.
 
         Parameters
@@ -304,6 +341,14 @@ class Rule(Stage):
             One update a row; not modified. Where a tensor lies on CUDA, so do the passes' blocks.
         layers : sequence of (name, shape or size), optional
             The model's arrays in column order, for rules that work by layers.
+        ids : sequence of n different hashable values, optional
+            Who sent the rows, for rules that remember nodes; by default row numbers. Behind a pre-aggregation that
+            mixes rows they are row numbers in any case.
+        root : (d,) array or tensor, optional
+            The update that the server computed on its own clean data from the same global model, for rules that
+            compare the rows with it.
+        model : (d,) array or tensor, optional
+            The global model that was sent, for rules that look at the nodes' models.
 
         Returns
         -------
@@ -312,9 +357,10 @@ class Rule(Stage):
         Raises
         ------
         ValueError
-            If X has too few rows for f, is not 2-D, or holds NaN or infinity.
+            If X has too few rows for f, is not 2-D, or holds NaN or infinity; or if a side input that the rule
+            reads is wrong, or one that it `requires` is missing.
         """
-        found = run(self, updates_for(X, layers))
+        found = run(self, updates_for(X, layers), side=SideInputs(ids, root, model))
         found.trace.store()
         return like(found.vector, X)
 

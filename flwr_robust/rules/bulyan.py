@@ -11,7 +11,7 @@ from flwr_robust.engine.rows import Geometry, Rows, lowest
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import norm_order
 from flwr_robust.rules.geometric_median import median_weights
-from flwr_robust.rules.median import Median
+from flwr_robust.rules.median import column_medians
 from flwr_robust.rules.multi_krum import krum_scores
 
 SELECTIONS = ("krum", "mean", "median", "geometric-median", "multi-krum")
@@ -95,7 +95,7 @@ class Bulyan(Rule):
         if self.selection == "krum":
             return krum_scores(_or_euclidean(far, rows)[here], max(1, len(left) - f - 1))
         if self.selection == "median":
-            return distances_to(rows, lambda block, start: _median(block), self.p, left)
+            return distances_to(rows, column_medians, self.p, left)
         weights = self._centre(rows.geometry, left)
         if self.p == 2:
             inner = rows.geometry.inner[here]
@@ -114,10 +114,3 @@ class Bulyan(Rule):
 
 def _or_euclidean(far: Matrix | None, rows: Rows) -> Matrix:
     return rows.geometry.squared_distances if far is None else far
-
-
-def _median(block: FloatArray) -> Weights:
-    result = np.empty(block.shape[1])
-    # Sorting overwrites the block, whose rows are still to be compared with the result.
-    Median().reduce(block.copy(), 0, result)
-    return result

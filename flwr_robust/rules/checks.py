@@ -71,6 +71,13 @@ def whole_number(value: Any, name: str, owner: str, *, at_least: int = 1, or_non
     raise ValueError(f"{owner} was given {name} = {value!r}; give {allowed}.")
 
 
+def name_of_layer(value: Any, name: str, owner: str) -> str | None:
+    """Return the name of a layer, or None; raise ValueError where it is neither."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{owner} was given {name} = {value!r}; give the name of a layer, or None.")
+    return value
+
+
 def norm_order(p: Any, owner: str) -> float:
     """Return p, the order of an lp norm, if it is a number from 1 to infinity; else raise ValueError."""
     if isinstance(p, int | float | np.integer | np.floating) and not isinstance(p, bool) and p >= 1:

@@ -11,13 +11,12 @@ from flwr_robust.engine.passes import Needs
 from flwr_robust.engine.rows import Geometry, Rows
 from flwr_robust.rules.base import LinearRule
 from flwr_robust.rules.checks import norm_order, number, whole_number
+from flwr_robust.rules.inner import ROUNDING, relative
 from flwr_robust.rules.lp_median import lp_median
 from flwr_robust.rules.median import Median
 
 # In typical distances, one after the other.
 SMOOTHINGS = (0.1, 1e-4, 1e-8)
-# Squared distances below this share of the squared norms are rounding.
-ROUNDING = 64 * np.finfo(np.float64).eps
 # A line search is over where the slope is between these shares of what it was, with opposite signs.
 UP, DOWN, LONGEST = 0.5, 0.9, 1e6
 
@@ -94,8 +93,10 @@ class GeometricMedian(LinearRule):
         return median_weights(rows.squared_distances, rows.inner, self.tol, self.max_iterations)
 
 
-def median_weights(squared_distances: Matrix, inner: Matrix, tol: float, max_iterations: int) -> Weights:
-    """Weights (m,) of the rows in their geometric median.
+def median_weights(
+    squared_distances: Matrix, inner: Matrix, tol: float, max_iterations: int, masses: Weights | None = None
+) -> Weights:
+    """Weights (m,) of the rows in their geometric median, or in a weighted one.
 
     Parameters
     ----------
@@ -105,7 +106,10 @@ def median_weights(squared_distances: Matrix, inner: Matrix, tol: float, max_ite
         Its square is how much of the sum of distances may be left to gain.
     max_iterations : int
         Iterations at most.
+    masses : (m,) array, optional
+        How often each row's distance counts, above 0; by default once.
     """
+    masses = np.ones(len(inner)) if masses is None else masses
     sizes = inner.diagonal()
     # Rows that agree up to rounding are one point.
     alike = squared_distances <= ROUNDING * (sizes[:, None] + sizes[None, :])
@@ -115,10 +119,10 @@ def median_weights(squared_distances: Matrix, inner: Matrix, tol: float, max_ite
     typical = float(half.min())
     central = (half <= typical * (1 + 1e-12)) / 1.0
     start: Weights = central / central.sum()
-    search = _Search(inner, start, typical)
+    search = _Search(inner, start, typical, masses)
     steps = 0
     for share in SMOOTHINGS if typical else ():
-        enough = len(sizes) * typical * max(tol**2, min(1e-3, share**2))
+        enough = masses.sum() * typical * max(tol**2, min(1e-3, share**2))
         while steps < max_iterations:
             steps += 1
             if search.step(share * typical) <= enough:
@@ -143,12 +147,14 @@ class _Search:
         Weights of a point in the midst of the rows: all is measured from there.
     typical : float
         Distance of half of the rows from each other.
+    masses : (m,) float64 array
+        How often each row's distance counts.
     """
 
-    def __init__(self, inner: Matrix, start: Weights, typical: float) -> None:
-        self.start, self.inner = start, _relative(inner, start)
-        self.nothing = len(start) * typical * np.finfo(np.float64).eps ** 2
-        closeness = 1.0 / np.sqrt(self.inner.diagonal() + typical**2) if typical else np.zeros(len(start))
+    def __init__(self, inner: Matrix, start: Weights, typical: float, masses: Weights) -> None:
+        self.start, self.inner, self.masses = start, relative(inner, start), masses
+        self.nothing = masses.sum() * typical * np.finfo(np.float64).eps ** 2
+        closeness = masses / np.sqrt(self.inner.diagonal() + typical**2) if typical else np.zeros(len(start))
         # One of Weiszfeld's steps, away from the row or rows where the search begins.
         self.y: Weights = closeness / closeness.sum() if typical else closeness
 
@@ -159,9 +165,9 @@ class _Search:
         return found
 
     def _closeness(self, products: Weights, square: float, smoothing: float) -> Weights:
-        """One over the smoothed distance of each row from a point with these inner products and this square."""
+        """Mass over the smoothed distance of each row from a point with these inner products and this square."""
         squares = np.maximum(self.inner.diagonal() - 2.0 * products + square, 0.0)
-        closeness: Weights = 1.0 / np.sqrt(squares + smoothing**2)
+        closeness: Weights = self.masses / np.sqrt(squares + smoothing**2)
         return closeness
 
     def step(self, smoothing: float) -> float:
@@ -188,14 +194,14 @@ class _Search:
     def _newton(self, products: Weights, smoothing: float) -> Weights:
         """Newton's direction, by the Woodbury identity among m numbers.
 
-        With ``v_i = y - x_i`` and ``e_i`` one over its smoothed length the gradient is ``V e`` and the Hessian
-        ``s I - V diag(e^3) V^T``, ``s = sum e_i``; the direction is ``V q`` with
-        ``q = -(e + R (s I - R K R)^-1 R K e) / s``, ``K = V^T V`` and ``R = diag(e^(3/2))``, which keeps rows of any
-        size apart: no eigenvalue of the system is above s or below zero.
+        With ``v_i = y - x_i`` and ``e_i`` its mass w_i over its smoothed length the gradient is ``V e`` and the Hessian
+        ``s I - V diag(e^3 / w^2) V^T``, ``s = sum e_i``; the direction is ``V q`` with
+        ``q = -(e + R (s I - R K R)^-1 R K e) / s``, ``K = V^T V`` and ``R = diag(e^(3/2) / w)``, which keeps rows of
+        any size apart: no eigenvalue of the system is above s or below zero.
         """
         square = float(self.y @ products)
         closeness = self._closeness(products, square, smoothing)
-        total, roots = closeness.sum(), closeness**1.5
+        total, roots = closeness.sum(), closeness**1.5 / self.masses
         between = self.inner - products[:, None] - products[None, :] + square
         system = -roots[:, None] * between * roots[None, :]
         system[np.diag_indices_from(system)] += total
@@ -210,13 +216,13 @@ class _Search:
         products = self.inner @ self.y
         row = int(np.argmin(self.inner.diagonal() - 2.0 * products))
         twins = distances[row] == 0.0
-        pull = np.where(twins, 0.0, 1.0 / np.where(twins, 1.0, distances[row]))
+        pull = np.where(twins, 0.0, self.masses / np.where(twins, 1.0, distances[row]))
         # sum_i (x_i - x_row) / d_i as weights of the rows: its norm is the pull of the others.
         pull[row] -= pull.sum()
         strength = max(float(pull @ self.inner @ pull), 0.0) ** 0.5
         here: Weights = np.eye(len(distances))[row]
         # Where the two are equal there are other medians too, and the search finds one in their midst.
-        return here if strength < twins.sum() * (1 - 1e-12) else None
+        return here if strength < self.masses[twins].sum() * (1 - 1e-12) else None
 
 
 def _line_search(slope: Callable[[float], float], first: float) -> float:
@@ -233,13 +239,6 @@ def _line_search(slope: Callable[[float], float], first: float) -> float:
             break
         length = (low + high) / 2.0
     return length
-
-
-def _relative(inner: Matrix, weights: Weights) -> Matrix:
-    """Inner products of the rows relative to ``weights @ rows``."""
-    products = inner @ weights
-    relative: Matrix = inner - products[:, None] - products[None, :] + weights @ products
-    return (relative + relative.T) / 2.0
 
 
 def _solve(system: Matrix, right: Weights) -> Weights:

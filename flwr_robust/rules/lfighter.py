@@ -13,6 +13,7 @@ from flwr_robust.engine.passes import SMALLEST_UNIT, keep_largest, zeros
 from flwr_robust.engine.rows import Rows
 from flwr_robust.engine.updates import Layer, pieces
 from flwr_robust.rules.base import Rule
+from flwr_robust.rules.checks import name_of_layer
 
 
 class LFighter(Rule):
@@ -50,9 +51,7 @@ class LFighter(Rule):
 
     def __init__(self, output_layer: str | None = None) -> None:
         super().__init__()
-        if output_layer is not None and not isinstance(output_layer, str):
-            raise ValueError(f"LFighter was given output_layer = {output_layer!r}; give the name of a layer.")
-        self.output_layer = output_layer
+        self.output_layer = name_of_layer(output_layer, "output_layer", "LFighter")
 
     def require_layers(self, layers: Sequence[Layer]) -> None:
         self._output(layers)

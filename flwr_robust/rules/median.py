@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flwr_robust.engine.device import Block, Weights, mean_of_sorted
+import numpy as np
+
+from flwr_robust.engine.device import Block, FloatArray, Weights, mean_of_sorted
 from flwr_robust.rules.base import CoordinateRule
 
 
@@ -41,3 +43,10 @@ class Median(CoordinateRule):
     def reduce(self, block: Block, f: int, out: Weights) -> None:
         rows = len(block)
         mean_of_sorted(block, (rows - 1) // 2, rows // 2 + 1, out)
+
+
+def column_medians(block: FloatArray, _: int) -> Weights:
+    """Return the median of each column (columns,) of a block, which is left as it is."""
+    medians = np.empty(block.shape[1])
+    Median().reduce(block.copy(), 0, medians)
+    return medians

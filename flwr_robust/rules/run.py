@@ -21,11 +21,14 @@ from flwr_robust.engine.passes import BadRowsError, Needs, measure
 from flwr_robust.engine.rows import Geometry, Rows, UnmeasuredError, mix_rows
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.randomness import DRAWS, generator_at, position_of
+from flwr_robust.rules.side_inputs import SideInputs, Told
 
 T = TypeVar("T")
 State = dict[str, NDArray[Any]]
 
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+# What the number of columns is called in the memory of a rule that starts again for a model of another size.
+COLUMNS = "columns"
 
 
 class TooFewRowsError(ValueError):
@@ -61,12 +64,18 @@ class RuleLike(StageLike, Protocol):
     """What a chain asks of its rule; see `flwr_robust.rules.base.Rule`."""
 
     @property
-    def measured(self) -> Sequence[str]: ...
+    def requires(self) -> Sequence[str]: ...
+    @property
+    def optional(self) -> Sequence[str]: ...
+    @property
+    def remembers(self) -> Sequence[str]: ...
     @property
     def stages(self) -> Sequence[MapLike]: ...
     @property
     def last(self) -> RuleLike: ...
     def choose(self, rows: int, n: int, trace: Trace) -> RuleLike: ...
+    def remembered(self, d: int) -> State: ...
+    def beside(self, remembered: State, told: Told, n: int, d: int) -> Mapping[str, FloatArray]: ...
     def aggregate(self, rows: Rows, f: int) -> FloatArray: ...
 
 
@@ -84,6 +93,8 @@ class Trace:
         What random stages drew.
     rule_drawn : int or None
         Place in its pool of the rule that was drawn.
+    kept : list of int or None
+        Rows that stages have not left out; None where no stage does.
     noted : list of (stage, State)
         What stages will remember.
     """
@@ -92,6 +103,7 @@ class Trace:
     threshold: float | None = None
     drawn: list[str] = field(default_factory=list)
     rule_drawn: int | None = None
+    kept: list[int] | None = None
     noted: list[tuple[StageLike, State]] = field(default_factory=list)
     _generators: dict[StageLike, np.random.Generator] = field(default_factory=dict)
 
@@ -171,7 +183,14 @@ def outcome_of(work: Callable[[], T]) -> T | BadRows | Skipped:
         return Skipped(str(error))
 
 
-def run(rule: RuleLike, updates: Updates, threads: int | None = None, *, float32_only: bool = False) -> Aggregate:
+def run(
+    rule: RuleLike,
+    updates: Updates,
+    threads: int | None = None,
+    *,
+    float32_only: bool = False,
+    side: SideInputs | None = None,
+) -> Aggregate:
     """Run a rule or chain on updates.
 
     Parameters
@@ -184,38 +203,57 @@ def run(rule: RuleLike, updates: Updates, threads: int | None = None, *, float32
         See `flwr_robust.engine.cpu.for_blocks`.
     float32_only : bool
         Whether rows whose norm has no float32 are bad ones.
+    side : SideInputs, optional
+        What the rule may be told beside the rows.
 
     Raises
     ------
     BadRowsError, TooFewRowsError, GaveUpError
         ValueErrors: if rows hold NaN or infinity (or values beyond float32, where that counts), the chain needs more
         rows, or a rule gives up on these.
+    ValueError
+        If a side input that the rule reads is wrong, or a required one is missing.
     """
     n, trace = updates.n, Trace()
     require_rows((*rule.stages, rule.last), n)
     with one_blas_thread():
-        return _run(rule, updates, n, trace, threads, float32_only)
+        return _run(rule, updates, n, trace, threads, float32_only, side or SideInputs())
 
 
-def _run(rule: RuleLike, updates: Updates, n: int, trace: Trace, threads: int | None, float32_only: bool) -> Aggregate:
+def _run(
+    rule: RuleLike,
+    updates: Updates,
+    n: int,
+    trace: Trace,
+    threads: int | None,
+    float32_only: bool,
+    side: SideInputs,
+) -> Aggregate:
     stages, last = unfold(rule, n, n, trace)
-    vectors = [v for v in map(last.memory.get, last.measured) if v is not None and v.size == updates.d]
-    points = updates.stacked(vectors) if vectors else updates
+    told = side.read_by(last, n, updates.d, updates.dtype, rows_are_nodes=not any(stage.mixes for stage in stages))
+    remembered = last.remembered(updates.d)
+    vectors = last.beside(remembered, told, n, updates.d)
+    points = updates.stacked(list(vectors.values())) if vectors else updates
     points, geometry, norms, passes = _prepare(stages, [last], points, n, trace, threads, float32_only)
     rows = Rows(
         points,
         geometry,
         n,
-        len(vectors),
-        remembered=last.memory,
+        list(vectors),
+        remembered=remembered,
+        names=told.names_of(geometry.count, trace.kept),
+        given=told.vectors,
         mixed=bool(stages or vectors),
         norms=norms,
         passes=passes,
         threads=threads,
         generator=lambda: trace.generator(last),
     )
+    f = last.resolve_f(n)
+    # A stage that leaves rows out may have left too few.
+    last.require_rows_for(rows.count, f, n)
     with _naming(last):
-        vector = last.aggregate(rows, last.resolve_f(n))
+        vector = last.aggregate(rows, f)
     if not type(last).__module__.startswith("flwr_robust."):
         # A rule of the user's may return what it keeps: whoever gets the aggregate may overwrite it.
         vector = np.array(vector, dtype=updates.dtype)
@@ -228,6 +266,8 @@ def _run(rule: RuleLike, updates: Updates, n: int, trace: Trace, threads: int | 
     assert rows.norms is not None
     if float32_only and norms is None:
         _refuse_beyond_float32(rows.norms)
+    if COLUMNS in last.remembers:
+        rows.remember(**{COLUMNS: np.array(updates.d)})
     trace.noted.append((last, rows.noted))
     return Aggregate(vector, rows.norms, rows.weights, trace, rows.passes, rows.used)
 
@@ -277,8 +317,10 @@ def unfold(rule: RuleLike, rows: int, n: int, trace: Trace) -> tuple[list[MapLik
 def plan(stages: Iterable[MapLike], rows: Geometry, n: int, trace: Trace) -> Geometry:
     """Apply the stages to the geometry of n incoming rows."""
     for stage in stages:
+        f = stage.resolve_f(n)
+        stage.require_rows_for(rows.count, f, n)
         with _naming(stage):
-            rows = stage.transform(rows, stage.resolve_f(n), trace)
+            rows = stage.transform(rows, f, trace)
     return rows
 
 

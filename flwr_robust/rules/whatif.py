@@ -22,7 +22,7 @@ from flwr_robust.engine.passes import Pass, measure
 from flwr_robust.engine.rows import Geometry
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.base import CoordinateRule, LinearRule, Rule
-from flwr_robust.rules.run import GaveUpError, Trace, plan, unfold
+from flwr_robust.rules.run import GaveUpError, TooFewRowsError, Trace, plan, unfold
 
 
 @dataclass
@@ -80,7 +80,13 @@ def outcomes(
         rule.require_rows(n)
         stages, last = unfold(rule, n, n, trace)
         f = last.resolve_f(n)
-        rows = plan(stages, _mixed(geometry, mix), n, trace)
+        try:
+            rows = plan(stages, _mixed(geometry, mix), n, trace)
+            last.require_rows_for(rows.count, f, n)
+        except TooFewRowsError:
+            # A stage that leaves rows out has left too few.
+            found.errors[k] = found.inner_products[k] = np.nan
+            continue
         if isinstance(last, LinearRule):
             if last.p != 2:
                 rows = rows.with_distances(squared_lp_distances(points, rows.mixing, last.p, threads))

@@ -120,9 +120,8 @@ def rows_of(updates, mixing=None, below=(), **options):
     first = Geometry.of(measure(updates.stacked(below) if below else updates)).first(updates.n)
     mixed = bool(below) or mixing is not None
     points = updates.stacked(below) if below else updates
-    return Rows(
-        points, first if mixing is None else first.mix(mixing), updates.n, len(below), mixed=mixed, threads=2, **options
-    )
+    geometry, vectors = first if mixing is None else first.mix(mixing), [f"vector {k}" for k in range(len(below))]
+    return Rows(points, geometry, updates.n, vectors, mixed=mixed, threads=2, **options)
 
 
 def test_rows_are_combined(device):
@@ -143,6 +142,7 @@ def test_remembered_vectors_take_part(device):
         rows = rows_of(on(device, Updates.of_rows(X)), mixing, list(BELOW))
         both = np.vstack([Y, BELOW])
         np.testing.assert_allclose(np.sqrt(rows.with_remembered().squared_distances), distances(both), atol=1e-9)
+        assert [rows.place(name) for name in ("vector 0", "vector 1", "another")] == [len(Y), len(Y) + 1, None]
         weights = np.linspace(-1, 2, len(both))
         assert_close(rows.combine(weights), weights @ both, X, 1e-12)
         np.testing.assert_allclose(rows.weights, weights[: len(Y)] @ (np.eye(7) if mixing is None else mixing))

@@ -10,6 +10,7 @@ from flwr_robust import rules
 from flwr_robust.engine.choose import device_for
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.run import run
+from flwr_robust.rules.side_inputs import SideInputs
 from tests.rules.data import assert_close
 
 N, F = 11, 2
@@ -33,6 +34,23 @@ VARIANTS = [
     "dnc iterations=3 subsample=20",
     "signguard fraction=1.0",
     "nnm+arc+lasa sparsity=0.25",
+    "similarity-filter+median cosine=0.0 norm=0.2",
+    "similarity-filter+monna cosine=0.0 norm=0.2",
+    "norm-clipping std=0.1 max_norm=2.0",
+    "flame noise=0.0",
+    "foolsgold layer=fc confidence=0.5",
+    "foolsgold normalise=False",
+    "auror layer=fc threshold=0.5",
+    "aksel keep=n-f",
+    "simple-clustering radius=5.0 min_rows=2",
+    "geometric-median-of-means groups=4",
+    "clipped-clustering max_norm=2.0",
+    "autogm lam=3.0",
+    "crfl std=0.0",
+    "rlr threshold=5",
+    "slsgd alpha=1.0",
+    "fldetector window=2",
+    "flanders window=2 subsample=20",
 ]
 EVERY = [*RULES, *CHAINS, *VARIANTS]
 
@@ -46,11 +64,47 @@ KNOWS_ZERO = {
     "centered-clipping": "starts at zero",
     "lasa": "keeps the largest values",
     "lfighter": "compares angles",
+    "similarity-filter": "compares angles",
+    "cge": "compares norms",
+    "clipped-clustering": "clips norms, compares angles",
+    "flame": "clips norms, compares angles",
+    "fltrust": "compares angles",
+    "foolsgold": "compares angles",
+    "norm-clipping": "clips norms",
+    "crfl": "clips the model",
+    "rlr": "counts signs",
+    "slsgd": "takes a share",
+    "cross-round": "compares angles",
+    "flanders": "weighs down what is large",
+    "fldetector": "predicts from its outputs",
 }
-KNOWS_A_SIZE = {"static-clipping": "max_norm", "centered-clipping tau": "tau"}
+KNOWS_A_SIZE = {
+    "static-clipping": "max_norm",
+    "centered-clipping tau": "tau",
+    "norm-clipping std": "max_norm, std",
+    "clipped-clustering max_norm": "max_norm",
+    "simple-clustering radius": "radius",
+    "auror layer=fc threshold": "threshold",
+    "autogm lam": "lam",
+    "crfl": "max_norm",
+}
 READS_LAYERS = {"lasa": "filters layer by layer", "lfighter": "looks at the output layer"}
+READS_LAYERS |= {"foolsgold layer": "looks at one layer", "auror layer": "looks at one layer"}
 LEAVES_VALUES_OUT = {"lasa": "keeps the largest values", "sparsefed": "keeps the largest values"}
-NEEDS_THE_ORDER = {"mda": "of several sets of least diameter, which share their farthest pair, it takes the first"}
+NEEDS_THE_ORDER = {
+    "mda": "of several sets of least diameter, which share their farthest pair, it takes the first",
+    "geometric-median-of-means": "groups rows that follow each other",
+    "flanders": "reads the columns of an autoregression",
+}
+# Equal rows do not come out: twins of each other have no say, and noise, a share or a sign changes them.
+CHANGES_EQUAL_ROWS = {
+    "foolsgold": "trusts no twins",
+    "slsgd": "takes a share",
+    "crfl": "clips the model, adds noise",
+    "flame": "adds noise",
+    "norm-clipping std": "adds noise",
+    "fltrust": "gives the root's norm",
+}
 
 
 def takes(name):
@@ -100,14 +154,31 @@ def on(device, updates):
     return updates
 
 
-def call(rule, X):
-    """Call a rule on rows of such layers."""
-    return rule(X, layers=layers_of(X.shape[1]))
+def root_of(X):
+    """A root update that the order of the rows does not change, and that grows and moves with them."""
+    rows = np.asarray(X.detach().double() if hasattr(X, "detach") else X, dtype=np.float64)
+    finite = rows[np.isfinite(rows).all(axis=1)] if rows.ndim == 2 else rows
+    return np.median(finite, axis=0) if len(finite) else np.zeros(rows.shape[-1])
+
+
+def model_of(X):
+    """A model that was sent, likewise."""
+    return 2.0 * np.roll(root_of(X), 1)
+
+
+def side_of(X, ids=None):
+    """Side inputs for these rows."""
+    return SideInputs(ids, root_of(X), model_of(X))
+
+
+def call(rule, X, ids=None):
+    """Call a rule on rows of such layers, with side inputs."""
+    return rule(X, layers=layers_of(X.shape[1]), ids=ids, root=root_of(X), model=model_of(X))
 
 
 def run_on(device, rule, X, threads=None):
     """Return the whole outcome of such a call, on a device."""
-    return run(rule, on(device, Updates.of_rows(X, layers_of(X.shape[1]))), threads)
+    return run(rule, on(device, Updates.of_rows(X, layers_of(X.shape[1]))), threads, side=side_of(X))
 
 
 def assert_same(found, expected, X):
