@@ -130,7 +130,8 @@ class Collusion:
             log(WARNING, "Adversary: no attack in this round, because no honest reply can be used.")
             return [reply for _, reply in own]
         rows = np.stack([reply.update for reply in seen]) if seen else np.empty((0, size), own[0][0].sent.dtype)
-        rule = self._rule(own[0][0].sent) if self.attack.knows == "rule" else None
+        order = [*_rows_order(seen, honest), *(origin.node for origin, _ in own)]
+        rule = self._rule(own[0][0].sent, order, rows, trained) if self.attack.knows == "rule" else None
         try:
             updates = self.attack(
                 rows,
@@ -149,16 +150,23 @@ class Collusion:
             _rewritten(reply, origin, update, template) for (origin, reply), update in zip(own, updates, strict=True)
         ]
 
-    def _rule(self, sent: SentModel) -> Rule:
-        """Return the server's rule, with the layers where it takes them."""
+    def _rule(self, sent: SentModel, nodes: Sequence[int], honest: Matrix, trained: Matrix | None) -> Rule:
+        """Return the server's rule, with what the server tells it, as far as it takes that.
+
+        The attackers guess what the server computes on its own data: the mean of the updates that they know.
+        """
         rule = self._given_rule if self._given_rule is not None else getattr(self._strategy, "rule", None)
         if rule is None:
             if not self._mean_is_logged:
                 log(INFO, "Adversary: the strategy has no rule, so the attack is optimised against the mean.")
                 self._mean_is_logged = True
             return _mean
-        layered: Any = rule
-        return partial(layered, layers=sent.layers) if _takes_layers(rule) else rule
+        told: dict[str, Any] = {"layers": sent.layers, "ids": nodes, "model": sent.model}
+        taken = {name: value for name, value in told.items() if name in _parameters(rule)}
+        if "root" in _parameters(rule) and "root" in getattr(getattr(rule, "last", rule), "requires", ("root",)):
+            taken["root"] = column_means(honest if len(honest) or trained is None else trained)
+        any_rule: Any = rule
+        return partial(any_rule, **taken) if taken else rule
 
 
 def _mean(rows: Matrix) -> Vector:
@@ -166,13 +174,19 @@ def _mean(rows: Matrix) -> Vector:
     return column_means(rows)
 
 
-def _takes_layers(rule: Rule) -> bool:
-    """Whether a rule has a ``layers`` argument."""
+def _parameters(rule: Rule) -> Collection[str]:
+    """Return the names of a rule's arguments."""
     try:
-        return "layers" in inspect.signature(rule).parameters
+        return inspect.signature(rule).parameters
     except (TypeError, ValueError):
         # Some callables, such as NumPy's, have no signature.
-        return False
+        return ()
+
+
+def _rows_order(seen: Sequence[_Usable], honest: Sequence[_Usable]) -> list[int]:
+    """Return the honest nodes as their rows come: those that are seen, then the others."""
+    known = {reply.node for reply in seen}
+    return [reply.node for reply in (*seen, *(reply for reply in honest if reply.node not in known))]
 
 
 def _origin(reply: Message, instructions: Sequence[Instruction]) -> Instruction | None:
