@@ -24,8 +24,8 @@ Update = TypeVar("Update")
 class Delivery(Tunable):
     """Send one's own update, changed; the honest mean stands for own updates that are not known.
 
-    "optimal" searches the parameter that brings the server's output farthest from the honest mean towards the mean of
-    the attackers' own updates.
+    "optimal" searches the parameter that brings the server's output nearest to the mean of the attackers' own updates:
+    a backdoor, not a broken model.
     """
 
     knows = "own"
@@ -38,8 +38,8 @@ class Delivery(Tunable):
         return self.deliver(sight.own, sight)
 
     def goal(self, sight: Sight) -> Vector | None:
-        """Return the way from the honest mean to the mean of the own updates."""
-        return column_means(sight.own) - sight.mean
+        """Return the mean of the own updates."""
+        return column_means(sight.own)
 
 
 @dataclass(frozen=True)

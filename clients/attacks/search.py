@@ -151,12 +151,12 @@ def try_rows(sight: Sight, crafts: Sequence[Callable[[], Matrix]], rule: Rule, g
     rule : callable
         See `line_search`.
     goal : (d,) float64 array, optional
-        Where the attackers want the output to move from the honest mean. Default: as far as it goes, anywhere.
+        What the attackers want the output to be. Default: as far from the honest mean as it goes.
 
     Returns
     -------
     (len(crafts),) float64 array
-        The distance of the rule's output from the honest mean, or its inner product with the goal; NaN where the rule
+        The distance of the rule's output from the honest mean, or minus its distance from the goal; NaN where the rule
         refused the rows, where they are not finite, or where an output that is not finite serves no goal.
 
     Raises
@@ -171,7 +171,7 @@ def try_rows(sight: Sight, crafts: Sequence[Callable[[], Matrix]], rule: Rule, g
         elif goal is None:
             gains[index] = _compare(output, sight.mean)[0]
         elif np.isfinite(output).all():
-            gains[index] = (output - sight.mean) @ goal
+            gains[index] = -np.linalg.norm(output - goal)
     if np.isnan(gains).all():
         raise SearchError(
             f"none of {len(crafts)} candidates could be tried on {rule!r} with {sight.num_honest} honest and {sight.f} "

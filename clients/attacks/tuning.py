@@ -22,7 +22,7 @@ OPTIMAL = "optimal"
 class Tunable(Attack):
     """An attack with one parameter that may be "optimal": searched in each round against the server's rule.
 
-    The best value is the one that drives the rule's output farthest from the honest mean, or farthest towards what the
+    The best value is the one that drives the rule's output farthest from the honest mean, or nearest to what the
     attackers want (`goal`); of equally good ones the least.
 
     Attributes
@@ -51,7 +51,7 @@ class Tunable(Attack):
         return FACTORS
 
     def goal(self, sight: Sight) -> Vector | None:
-        """Return where the attackers want the server's output to move; None: anywhere, as far as it goes."""
+        """Return what the attackers want the server's output to be; None: as far from the honest mean as it goes."""
         return None
 
     def line(self, sight: Sight) -> tuple[float, Vector] | None:

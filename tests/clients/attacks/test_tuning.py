@@ -35,8 +35,9 @@ def by_hand(attack, rule):
     for value in attack.candidates(sight):
         fixed = type(attack)(**{attack.tuned: value}, **({"seed": 1} if hasattr(attack, "seed") else {}))
         rows = fixed(HONEST, F, own=OWN)
-        moved = rule(np.concatenate([HONEST, rows])) - HONEST.mean(axis=0)
-        gains[value] = (np.linalg.norm(moved) if goal is None else moved @ goal), rows
+        output = rule(np.concatenate([HONEST, rows]))
+        damage = np.linalg.norm(output - HONEST.mean(axis=0))
+        gains[value] = (damage if goal is None else -np.linalg.norm(output - goal)), rows
     return gains
 
 
