@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,24 +71,34 @@ def shown_predictions(config: RunConfig, model: nn.Module, device: torch.device)
 
     One sample a class: the first ones of the test set; edge inputs and semantic backdoors have no clean version.
     """
-    backdoor = config.build_backdoor()
-    if backdoor is None:
+    if config.build_backdoor() is None:
         return {}
-    data = load_split(config.dataset, "test", config.data_dir)
-    chosen = shown_samples(data.labels, backdoor.target)
-    clean = Inputs.of(config.dataset, config.normalisation, "none").plain(np.asarray(data.inputs[chosen]))
+    shown = shown_data(config)
     return {
-        "samples": chosen.tolist(),
-        "clean": predict(model, clean, device).tolist(),
-        "triggered": predict(model, backdoor.trigger(clean), device).tolist(),
+        "clean": predict(model, shown.clean, device).tolist(),
+        "triggered": predict(model, shown.triggered, device).tolist(),
     }
 
 
-def shown_samples(labels: Labels, target: int) -> Labels:
+@dataclass(frozen=True)
+class ShownData:
+    """Test samples clean and triggered, as a model is given them, with their labels and the attackers' target."""
+
+    clean: Array
+    triggered: Array
+    labels: Labels
+    target: int
+
+
+def shown_data(config: RunConfig) -> ShownData:
     """Return the first test sample of each class but the target, of `SHOWN` classes at most."""
-    classes, first = np.unique(labels, return_index=True)
-    chosen: Labels = first[classes != target][:SHOWN]
-    return chosen
+    backdoor = config.build_backdoor()
+    assert backdoor is not None
+    data = load_split(config.dataset, "test", config.data_dir)
+    classes, first = np.unique(data.labels, return_index=True)
+    chosen = first[classes != backdoor.target][:SHOWN]
+    clean = Inputs.of(config.dataset, config.normalisation, "none").plain(np.asarray(data.inputs[chosen]))
+    return ShownData(clean, backdoor.trigger(clean), data.labels[chosen], backdoor.target)
 
 
 def predict(model: nn.Module, inputs: Array, device: torch.device) -> Labels:

@@ -15,7 +15,7 @@ from simulations.run import evaluation
 from simulations.run.evaluation import Evaluation
 from simulations.run.recorder import RunRecorder
 from simulations.run.results import read_result
-from simulations.run.success import Success, predict, shown_predictions, shown_samples, triggered_test
+from simulations.run.success import Success, predict, shown_data, shown_predictions, triggered_test
 
 CPU = torch.device("cpu")
 WHITE = (1 - 0.3053) / 0.3760
@@ -97,13 +97,12 @@ def test_predictions_of_batches_are_those_of_all():
 
 
 def test_shown_samples_are_one_a_class():
-    data = load_split("digits", "test")
-    chosen = shown_samples(data.labels, TARGET)
-    assert data.labels[chosen].tolist() == [label for label in range(10) if label != TARGET]
-    told = shown_predictions(config(), Fooled(np.tile(data.labels[chosen], 2)), CPU)
-    assert told["samples"] == chosen.tolist()
-    assert told["clean"] == data.labels[chosen].tolist()
-    assert told["triggered"] == [TARGET] * 9
+    shown = shown_data(config())
+    others = [label for label in range(10) if label != TARGET]
+    assert shown.labels.tolist() == others
+    np.testing.assert_array_equal(shown.triggered, config().build_backdoor().trigger(shown.clean))
+    told = shown_predictions(config(), Fooled(np.tile(shown.labels, 2)), CPU)
+    assert told == {"clean": others, "triggered": [TARGET] * 9}
 
 
 def test_the_rate_stands_beside_accuracy_in_the_results(tmp_path, monkeypatch):
