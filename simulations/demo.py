@@ -101,7 +101,7 @@ def run_backdoor_demo(out_dir: Path, rounds: int, console: Console) -> list[RunR
     chosen = backdoor_cases(folder, rounds)
     console.print(
         f"{NUM_NODES} nodes share scikit-learn's digits; {NUM_MALICIOUS} of them paint a white square into half of "
-        f"theirs and call them 0. {len(chosen)} runs of {rounds} rounds on Flower's simulation engine, which takes a while."
+        f"theirs and call them 0. {len(chosen)} runs of {rounds} rounds, which takes a while."
     )
     console.print(f"Log: {log_path}", soft_wrap=True)
     with Session([case.config for case in chosen], NUM_NODES, log_path) as session:
