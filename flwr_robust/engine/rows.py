@@ -231,6 +231,8 @@ class Rows:
         Norms of the updates; known after the first pass over all columns.
     noted : dict of str to array
         What the rule will remember once nothing can fail any more.
+    own : set of str
+        What of that it has handed over.
     """
 
     def __init__(
@@ -255,6 +257,7 @@ class Rows:
         self.norms, self.passes, self.threads = norms, passes, threads
         self.remembered: Mapping[str, NDArray[Any]] = remembered or {}
         self.noted: dict[str, NDArray[Any]] = {}
+        self.own: set[str] = set()
         self.weights: Weights | None = None
         self.used: Weights | None = None
 
@@ -284,6 +287,11 @@ class Rows:
         It is stored, as a copy, once nothing can fail any more.
         """
         self.noted |= values
+
+    def hand_over(self, **values: NDArray[Any]) -> None:
+        """Note arrays that nobody else holds, and that may be too large for a copy: they are kept as they are."""
+        self.remember(**values)
+        self.own.update(values)
 
     def with_remembered(self) -> Geometry:
         """Return the geometry of the m rows and, below them, the vectors that were measured with them."""

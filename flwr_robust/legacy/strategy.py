@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from logging import WARNING
 from typing import Any, TypedDict, Unpack, cast
 
-from flwr.app import MetricRecord, RecordDict
+from flwr.app import ArrayRecord, MetricRecord, RecordDict
 from flwr.common import (
     EvaluateIns,
     EvaluateRes,
@@ -221,6 +221,9 @@ class RobustFedAvg(RobustAggregation, FedAvg):
             return pairs
         clients = connected() | {node: client for node, (client, _) in asked.items()}
         return [(clients[node], asked[sampled][1]) for sampled, node in places]
+
+    def _unpack(self, arrays: ArrayRecord) -> NDArrays:
+        return [array.numpy() for array in arrays.values()]
 
     def _refused(self, failures: Sequence[Failure]) -> str | None:
         if self.accept_failures or not failures:

@@ -83,7 +83,7 @@ class Auror(Rule):
             kernels.vote(block, indicative[start - first : start - first + block.shape[1]], votes)
 
         votes = rows.scan(vote, zeros(rows.count, dtype=np.int64), dtype=np.float64, columns=columns)
-        rows.remember(indicative=indicative, calls=np.array(calls + 1))
+        rows.hand_over(indicative=indicative, calls=np.array(calls + 1))
         return rows.combine(mean_of(votes <= self.share * np.count_nonzero(indicative), rows.count))
 
     def _find(self, rows: Rows, columns: tuple[int, int] | None) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import cached_property
 from inspect import Parameter, signature
 from math import floor
@@ -144,13 +144,18 @@ class Stage(ABC):
             return self.memory
         return {name: value for name, value in self.memory.items() if name == DRAWS}
 
-    def remember(self, values: State) -> None:
-        """Store copies, in the place of what was there as far as sizes agree: no more memory is taken than that."""
+    def remember(self, values: State, own: Collection[str] = ()) -> None:
+        """Store copies, in the place of what was there as far as sizes agree: no more memory is taken than that.
+
+        What is `own`, by name, nobody else holds, and is stored as it is.
+        """
         if COLUMNS in values:
             self.memory = self.remembered(int(values[COLUMNS]))
         for name, value in values.items():
             kept = self.memory.get(name)
-            if kept is None or kept.shape != value.shape or kept.dtype != value.dtype:
+            if name in own:
+                self.memory[name] = value
+            elif kept is None or kept.shape != value.shape or kept.dtype != value.dtype:
                 self.memory[name] = value.copy()
             elif kept is not value:
                 kept[...] = value

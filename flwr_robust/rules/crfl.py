@@ -73,15 +73,17 @@ class CRFL(Random, Rule):
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
         call = int(rows.remembered.get("calls", 0)) + 1
         vector = rows.combine(np.full(rows.count, 1.0 / rows.count))
-        _clip_model(rows.given["model"], vector, self.max_norm + self.growth * call)
+        factor = _clip_model(rows.given["model"], vector, self.max_norm + self.growth * call)
+        assert rows.weights is not None
+        rows.weights *= factor
         if self.std and (self.rounds is None or call < self.rounds):
             add_noise(vector, self.std, rows.generator())
         rows.remember(calls=np.array(call))
         return vector
 
 
-def _clip_model(model: FloatArray, step: FloatArray, max_norm: float) -> None:
-    """Change the step such that the model behind it has at most this norm."""
+def _clip_model(model: FloatArray, step: FloatArray, max_norm: float) -> float:
+    """Change the step such that the model behind it has at most this norm, and return what that is scaled by."""
 
     def moved(chunk: slice) -> NDArray[np.float64]:
         return model[chunk].astype(np.float64) + step[chunk]
@@ -90,6 +92,8 @@ def _clip_model(model: FloatArray, step: FloatArray, max_norm: float) -> None:
     # Squares of values relative to the largest one stay finite.
     largest = max((float(np.abs(moved(chunk)).max()) for chunk in chunks), default=0.0) or 1.0
     norm = largest * float(np.sqrt(sum(float(np.square(moved(chunk) / largest).sum()) for chunk in chunks)))
-    if norm > max_norm:
-        for chunk in chunks:
-            step[chunk] = moved(chunk) * (max_norm / norm) - model[chunk]
+    if norm <= max_norm:
+        return 1.0
+    for chunk in chunks:
+        step[chunk] = moved(chunk) * (max_norm / norm) - model[chunk]
+    return max_norm / norm

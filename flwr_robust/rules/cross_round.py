@@ -56,7 +56,7 @@ class CrossRound(Rule):
     requires = ("model",)
     optional = ("ids",)
     measured = ("model",)
-    remembers = (*PLACES, "models", "calls", COLUMNS)
+    remembers = (*PLACES, "models", "accepted", "calls", COLUMNS)
     requirement = "n >= 1, the model"
     source = "Han et al., 2023"
     breakdown = "not proven"
@@ -69,7 +69,7 @@ class CrossRound(Rule):
 
     def beside(self, remembered: State, told: Told, n: int, d: int) -> Mapping[str, FloatArray]:
         places = places_of(remembered, told.names)
-        models = {_last(name): remembered["models"][p] for name, p in places.items()}
+        models = {_last(name): remembered["models"][p] for name, p in places.items() if remembered["accepted"][p]}
         return {**super().beside(remembered, told, n, d), **models}
 
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
@@ -78,7 +78,7 @@ class CrossRound(Rule):
         if dropped.any():
             dropped &= outliers(rows.geometry, self.sigmas, first=calls == 0)
         vector = rows.combine(mean_of(~dropped, rows.count))
-        self._remember(rows, np.flatnonzero(~dropped), calls + 1)
+        self._remember(rows, ~dropped, calls + 1)
         return vector
 
     def _suspicious(self, rows: Rows) -> NDArray[np.bool_]:
@@ -90,13 +90,15 @@ class CrossRound(Rule):
         found: NDArray[np.bool_] = np.minimum(alike[own, sent], alike[own, last]) < self.bound
         return found
 
-    def _remember(self, rows: Rows, accepted: NDArray[np.int64], calls: int) -> None:
+    def _remember(self, rows: Rows, kept: NDArray[np.bool_], calls: int) -> None:
         """Keep the models of the accepted rows; nothing can fail any more."""
-        history = History(rows.remembered, [rows.names[row] for row in accepted])
+        history = History(rows.remembered, rows.names)
         models = history.resized(rows.remembered.get("models"), (rows.d,), rows.dtype)
+        accepted = history.resized(rows.remembered.get("accepted"), (), np.bool_).copy()
+        accepted[history.places[kept]] = True
         sent = rows.given["model"]
-        write(rows, models, history.places, accepted.tolist(), lambda columns: sent[columns])
-        rows.remember(models=models, calls=np.array(calls), **history.remembered())
+        write(rows, models, history.places[kept], np.flatnonzero(kept).tolist(), lambda columns: sent[columns])
+        rows.hand_over(models=models, accepted=accepted, calls=np.array(calls), **history.remembered())
 
 
 def _last(name: str) -> str:

@@ -105,7 +105,7 @@ class FLANDERS(Random, Rule):
             values[..., :-1, :] = values[..., 1:, :]
             values[..., -1, :] = newest
         kept[history.places, -1] = now
-        rows.remember(sampled=sampled, rows=kept, models=sent, calls=np.array(calls + 1), **history.remembered())
+        rows.hand_over(sampled=sampled, rows=kept, models=sent, calls=np.array(calls + 1), **history.remembered())
         return rows.combine(mean_of(chosen, rows.count))
 
     def _distances(self, earlier: Sequence[Matrix], now: Matrix) -> Matrix:

@@ -106,9 +106,8 @@ class FLDetector(Random, Rule):
             shape = (self.window + 1, rows.d)
             outputs = np.zeros(shape, rows.dtype) if outputs is None else outputs.astype(rows.dtype)
         outputs[calls % len(outputs)] = vector
-        rows.remember(
-            updates=updates, errors=errors, outputs=outputs, calls=np.array(calls + 1), **history.remembered()
-        )
+        rows.hand_over(updates=updates, errors=errors, outputs=outputs, calls=np.array(calls + 1))
+        rows.hand_over(**history.remembered())
         return vector
 
     def _outliers(self, scores: Weights, rows: Rows) -> NDArray[np.bool_]:

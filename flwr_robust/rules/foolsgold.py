@@ -87,7 +87,7 @@ class FoolsGold(Rule):
             np.clip(vector, -largest, largest, out=vector)
         # Nothing can fail any more: the sums grow where they lie.
         so_far.grow()
-        rows.remember(sums=sums, **history.remembered())
+        rows.hand_over(sums=sums, **history.remembered())
         return vector
 
 

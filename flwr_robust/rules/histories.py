@@ -131,7 +131,10 @@ def write(
 
     def store(block: FloatArray, start: int, _: None) -> None:
         here = slice(start - first, start - first + block.shape[1])
-        mine = block if which is None else block[list(which)]
-        values[places, here] = np.clip(mine if more is None else mine + more(here), -largest, largest)
+        if more is not None:
+            block += more(here)
+        np.clip(block, -largest, largest, out=block)
+        for place, row in zip(places, range(len(block)) if which is None else which, strict=True):
+            values[place, here] = block[row]
 
     rows.scan(store, lambda _: None, nothing_to_merge, dtype=np.float64, columns=columns)

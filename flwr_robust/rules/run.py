@@ -6,7 +6,7 @@ has changed when a chain has run: `Trace.store` is called once nothing can fail 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -48,7 +48,7 @@ class StageLike(Protocol):
     def mixes(self) -> bool: ...
     @property
     def memory(self) -> Mapping[str, NDArray[Any]]: ...
-    def remember(self, values: State) -> None: ...
+    def remember(self, values: State, own: Collection[str] = ()) -> None: ...
     def resolve_f(self, n: int) -> int: ...
     def require_rows_for(self, rows: int, f: int, n: int) -> None: ...
     def rows_after(self, rows: int, f: int) -> int: ...
@@ -95,8 +95,8 @@ class Trace:
         Place in its pool of the rule that was drawn.
     kept : list of int or None
         Rows that stages have not left out; None where no stage does.
-    noted : list of (stage, State)
-        What stages will remember.
+    noted : list of (stage, State, names)
+        What stages will remember, and what of that nobody else holds.
     """
 
     clip_factors: NDArray[np.float64] | None = None
@@ -104,7 +104,7 @@ class Trace:
     drawn: list[str] = field(default_factory=list)
     rule_drawn: int | None = None
     kept: list[int] | None = None
-    noted: list[tuple[StageLike, State]] = field(default_factory=list)
+    noted: list[tuple[StageLike, State, Collection[str]]] = field(default_factory=list)
     _generators: dict[StageLike, np.random.Generator] = field(default_factory=dict)
 
     def generator(self, stage: StageLike) -> np.random.Generator:
@@ -117,8 +117,8 @@ class Trace:
         """Let the stages remember: after the last step that can fail."""
         for stage, generator in self._generators.items():
             stage.remember({DRAWS: position_of(generator)})
-        for stage, values in self.noted:
-            stage.remember(values)
+        for stage, values, own in self.noted:
+            stage.remember(values, own)
 
 
 @dataclass
@@ -268,7 +268,7 @@ def _run(
         _refuse_beyond_float32(rows.norms)
     if COLUMNS in last.remembers:
         rows.remember(**{COLUMNS: np.array(updates.d)})
-    trace.noted.append((last, rows.noted))
+    trace.noted.append((last, rows.noted, rows.own))
     return Aggregate(vector, rows.norms, rows.weights, trace, rows.passes, rows.used)
 
 

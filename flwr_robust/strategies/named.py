@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature, signature
 from typing import Any, ClassVar, Unpack
 
 from flwr.serverapp.strategy import Strategy
@@ -301,6 +302,117 @@ class MixTailor(NamedStrategy):
         super().__init__(rule, num_malicious_nodes=num_malicious_nodes, **options)
 
 
+# ---------------------------------------------------------------- rules whose strategies add nothing
+
+
+class RuleStrategy(NamedStrategy):
+    """A strategy with the parameters of its rule, where ``num_malicious_nodes`` stands for f."""
+
+    def __init_subclass__(cls, rule: type[rules.Rule], **options: Any) -> None:
+        cls.rule_class = rule
+        super().__init_subclass__(**options)
+        cls.__init__ = _constructor(rule)  # type: ignore[method-assign]
+
+    def __init__(self, *, num_malicious_nodes: Nodes = 0, **options: Any) -> None:
+        own = [name for name in signature(self.rule_class).parameters if name != "f" and name in options]
+        given = {name: options.pop(name) for name in own}
+        if self.rule_class.takes_f:
+            given["f"] = num_malicious_nodes
+        make: Callable[..., rules.Rule] = self.rule_class
+        super().__init__(make(**given), num_malicious_nodes=num_malicious_nodes, **options)
+
+
+def _constructor(rule: type[rules.Rule]) -> Callable[..., None]:
+    """Return a constructor that says what it takes: mypy, which sees no more than the class, takes any keyword."""
+
+    def __init__(self: RuleStrategy, **options: Any) -> None:  # noqa: N807
+        RuleStrategy.__init__(self, **options)
+
+    first, nodes, options = signature(PlainStrategy.__init__).parameters.values()
+    own = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in signature(rule).parameters.values() if p.name != "f"]
+    __init__.__signature__ = Signature([first, nodes, *own, options])  # type: ignore[attr-defined]
+    return __init__
+
+
+class Aksel(RuleStrategy, rule=rules.Aksel): ...
+
+
+class Auror(RuleStrategy, rule=rules.Auror): ...
+
+
+class AutoGM(RuleStrategy, rule=rules.AutoGM): ...
+
+
+class CAF(RuleStrategy, rule=rules.CAF): ...
+
+
+class CGE(RuleStrategy, rule=rules.CGE): ...
+
+
+class ClippedClustering(RuleStrategy, rule=rules.ClippedClustering): ...
+
+
+class CRFL(RuleStrategy, rule=rules.CRFL): ...
+
+
+class CrossRound(RuleStrategy, rule=rules.CrossRound): ...
+
+
+class FLAME(RuleStrategy, rule=rules.FLAME): ...
+
+
+class FLANDERS(RuleStrategy, rule=rules.FLANDERS): ...
+
+
+class FLDetector(RuleStrategy, rule=rules.FLDetector): ...
+
+
+class FLTrust(RuleStrategy, rule=rules.FLTrust): ...
+
+
+class FoolsGold(RuleStrategy, rule=rules.FoolsGold): ...
+
+
+class GeometricMedianOfMeans(RuleStrategy, rule=rules.GeometricMedianOfMeans): ...
+
+
+class Medoid(RuleStrategy, rule=rules.Medoid): ...
+
+
+class MoNNA(RuleStrategy, rule=rules.MoNNA): ...
+
+
+class NNA(RuleStrategy, rule=rules.NNA): ...
+
+
+class NormClipping(RuleStrategy, rule=rules.NormClipping): ...
+
+
+class ResidualReweighting(RuleStrategy, rule=rules.ResidualReweighting): ...
+
+
+class RFA(RuleStrategy, rule=rules.RFA): ...
+
+
+class RLR(RuleStrategy, rule=rules.RLR): ...
+
+
+class SimpleClustering(RuleStrategy, rule=rules.SimpleClustering): ...
+
+
+class SLSGD(RuleStrategy, rule=rules.SLSGD): ...
+
+
+class SMEA(RuleStrategy, rule=rules.SMEA): ...
+
+
+class ThreeSigma(RuleStrategy, rule=rules.ThreeSigma): ...
+
+
+# ByzPy's name.
+MeanOfMedians = MeaMed
+
+
 # ---------------------------------------------------------------- pre-aggregations
 
 
@@ -364,6 +476,17 @@ class StaticClipping(NamedWrapper):
 
     def __init__(self, strategy: Strategy, max_norm: float, **options: Unpack[WrapperOptions]) -> None:
         super().__init__(strategy, rules.StaticClipping(max_norm), **options)
+
+
+class SimilarityFilter(NamedWrapper):
+    """`flwr_robust.rules.SimilarityFilter` before a strategy."""
+
+    stage_class = rules.SimilarityFilter
+
+    def __init__(
+        self, strategy: Strategy, cosine: float = 0.999, norm: float = 0.01, **options: Unpack[WrapperOptions]
+    ) -> None:
+        super().__init__(strategy, rules.SimilarityFilter(cosine, norm), **options)
 
 
 def inherited_f(strategy: Strategy, num_malicious_nodes: Nodes | None, owner: str) -> Nodes:

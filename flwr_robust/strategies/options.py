@@ -84,10 +84,16 @@ class OwnOptions(WrapperOptions, total=False):
     server_momentum : float, default 0.0
         In [0, 1). The aggregate's place is taken by ``m <- server_momentum * m + aggregate``, as in Flower's
         `FedAvgM`.
+    root_fn : callable, optional
+        ``(arrays, server_round) -> arrays``, for rules that compare the nodes with the server (FLTrust, NNA): it trains
+        the model that was sent, an ArrayRecord (a list of NumPy arrays on Flower's older interface), on data of the
+        server's own, and returns it as an ArrayRecord, a dictionary or a list of arrays. It is called once a round;
+        where it fails, or returns NaN or infinity, the round is skipped.
     """
 
     server_learning_rate: float
     server_momentum: float
+    root_fn: Callable[[Any, int], Any] | None
 
 
 class Options(FedAvgOptions, OwnOptions, total=False):

@@ -34,6 +34,7 @@ from flwr_robust.strategies.options import (
     threads_and_device,
 )
 from flwr_robust.strategies.rewriting import RewritingStrategy
+from flwr_robust.strategies.side_inputs import RootFunction, RoundInputs, Tell, require_root, root_function
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +61,8 @@ class RobustAggregation:
         Of the nodes' fates.
     sent, sent_evaluate : Sent
         What the messages of the current round carried, and to whom.
+    root_fn : callable or None
+        Makes the server's own model, for rules that need one.
     """
 
     rule: Rule
@@ -72,6 +75,7 @@ class RobustAggregation:
     exclusion: Exclusion
     sent: Sent
     sent_evaluate: Sent
+    root_fn: RootFunction | None
 
     def _set_up(self, rule: Rule, num_malicious_nodes: int | float | None, options: OwnOptions) -> None:
         """Take over what a strategy was constructed with.
@@ -89,6 +93,7 @@ class RobustAggregation:
         rate = options.get("server_learning_rate", 1.0)
         self.server_learning_rate = number(rate, "server_learning_rate", name, above=0)
         self.threads, self.device = threads_and_device(options, name)
+        self.root_fn = root_function(options.get("root_fn"), name)
         self._begin(rule, ServerMomentum(options.get("server_momentum", 0.0), name), Record().emptied(name, options))
 
     def _begin(self, rule: Rule, momentum: ServerMomentum, record: Record) -> None:
@@ -141,8 +146,9 @@ class RobustAggregation:
         Raises
         ------
         ValueError
-            If the model cannot be aggregated, or lacks a layer that the rule needs.
+            If the model cannot be aggregated, or lacks a layer that the rule needs; or if the rule needs a root_fn.
         """
+        require_root(self.rule, self.root_fn, type(self).__name__)
         if not kernels_are_loaded():
             log(INFO, "Loading compiled kernels; the first time on a machine they are compiled, in some seconds")
         self.sent = Sent()
@@ -169,7 +175,7 @@ class RobustAggregation:
         The new model, or None where the round is skipped; and the replies that were usable.
         """
         inbox = read_replies(replies, self.sent)
-        found = self._usable(inbox) if refused is None else Skipped(refused)
+        found = self._usable(server_round, inbox) if refused is None else Skipped(refused)
         report = RoundReport(server_round, repr(self.rule), len(inbox.accepted), self.num_malicious_nodes)
         arrays = None
         if isinstance(found, Aggregate):
@@ -193,15 +199,22 @@ class RobustAggregation:
         self.record.add(report, self.sent.asked)
         return arrays, inbox.accepted
 
-    def _usable(self, inbox: Inbox) -> Aggregate | Skipped:
+    def _usable(self, server_round: int, inbox: Inbox) -> Aggregate | Skipped:
         """Aggregate what is left when the replies are quarantined that turn out not to be finite."""
-        while isinstance(found := self._aggregate(inbox.updates(self.sent.model)), BadRows):
+        told = RoundInputs(server_round, self.sent.arrays, self.sent.model, self.root_fn, self._unpack)
+        while isinstance(found := self._aggregate(inbox.updates(self.sent.model), told.to(inbox.nodes)), BadRows):
             inbox.quarantine(dict.fromkeys(found.rows, found.fault))
         return found
 
-    def _aggregate(self, updates: Updates) -> Aggregate | BadRows | Skipped:
+    def _aggregate(self, updates: Updates, tell: Tell) -> Aggregate | BadRows | Skipped:
         updates.device = self.device
-        return outcome_of(lambda: run(self.rule, updates, self.threads, float32_only=True))
+        return outcome_of(
+            lambda: run(self.rule, updates, self.threads, float32_only=True, side=tell(self.rule, updates))
+        )
+
+    def _unpack(self, arrays: ArrayRecord) -> Any:
+        """Return what `root_fn` gets: it may change it."""
+        return ArrayRecord(dict(arrays))
 
     def _log_aggregation(self, min_nodes: int) -> None:
         """Log the chain, f, the least number of replies, and kappa where it is proven."""
@@ -248,7 +261,7 @@ class RobustStrategy(RobustAggregation, FedAvg):
         What wrappers around this strategy inherit; by default the rule's own f.
     **options
         Keyword arguments of Flower's `FedAvg`, and `server_learning_rate`, `server_momentum`, `threads`, `device`,
-        `report_path`, `suspicion` and `exclude_after` (see `flwr_robust.strategies.options.Options`).
+        `report_path`, `suspicion`, `exclude_after` and `root_fn` (see `flwr_robust.strategies.options.Options`).
 
     Attributes
     ----------

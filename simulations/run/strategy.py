@@ -17,6 +17,7 @@ from flwr_robust.engine.updates import Updates
 from flwr_robust.record.report import RoundReport
 from flwr_robust.rules.run import Aggregate, BadRows, Skipped
 from flwr_robust.rules.theory import deviation, measure_with
+from flwr_robust.strategies.side_inputs import Tell
 from simulations.config.catalog import FAULTS, measures_in
 from simulations.config.run_config import RunConfig
 from simulations.config.schedules import parse_schedule
@@ -85,9 +86,9 @@ class RecordedStrategy(RobustStrategy):
         self._recorder.train_metrics({**(metrics or {}), "aggregation-seconds": round(seconds, 6), **found})
         return arrays, metrics
 
-    def _aggregate(self, updates: Updates) -> Aggregate | BadRows | Skipped:
+    def _aggregate(self, updates: Updates, tell: Tell) -> Aggregate | BadRows | Skipped:
         """Measure updates and aggregate where both are at hand: the aggregate is soon overwritten."""
-        outcome = super()._aggregate(updates)
+        outcome = super()._aggregate(updates, tell)
         if self._measures and isinstance(outcome, Aggregate):
             started = perf_counter()
             self._measured = measure_with(updates, outcome.vector)

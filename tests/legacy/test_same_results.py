@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from io import BytesIO
 
 import numpy as np
@@ -25,7 +26,9 @@ SPECS += ["arc+nnm+trimmed-mean", "arc+nnm+krum", "bucketing+geometric-median", 
 
 
 def make_rule(spec):
-    seeded = {"seed": 1} if any(part in spec for part in ("bucketing", "dnc", "signguard", "mixtailor")) else {}
+    stages = [rules.REGISTRY[part] for part in spec.split("+")]
+    seeded = {"seed": 1} if any("seed" in signature(stage).parameters for stage in stages) else {}
+    seeded |= {"reference": NODES[2]} if "monna" in spec else {}
     clipped = {"static-clipping.max_norm": 2.0} if "static" in spec else {}
     # Bulyan tolerates one of nine.
     return rules.from_spec(spec, f=1, args=seeded | clipped)
@@ -36,10 +39,19 @@ def by_place(arrays):
     return {str(place): value for place, value in enumerate(arrays.values())}
 
 
+def train(arrays, server_round):
+    """A server's own training: the same on lists and on records."""
+    if isinstance(arrays, list):
+        return [0.5 * array + server_round for array in arrays]
+    return {name: 0.5 * array.numpy() + server_round for name, array in arrays.items()}
+
+
 class Twins:
     """A strategy of each kind, which send and receive the same."""
 
     def __init__(self, spec, nodes=NODES, **options):
+        # The one gets and returns a list, the other a record.
+        options |= {"root_fn": train} if "root" in rules.REGISTRY[spec.split("+")[-1]].requires else {}
         self.older = RobustFedAvg(make_rule(spec), **options)
         self.newer = RobustStrategy(make_rule(spec), **options)
         self.clients = {node: FakeClient(node) for node in nodes}

@@ -35,7 +35,6 @@ VARIANTS = [
     "signguard fraction=1.0",
     "nnm+arc+lasa sparsity=0.25",
     "similarity-filter+median cosine=0.0 norm=0.2",
-    "similarity-filter+monna cosine=0.0 norm=0.2",
     "norm-clipping std=0.1 max_norm=2.0",
     "flame noise=0.0",
     "foolsgold layer=fc confidence=0.5",
@@ -87,6 +86,7 @@ KNOWS_A_SIZE = {
     "auror layer=fc threshold": "threshold",
     "autogm lam": "lam",
     "crfl": "max_norm",
+    "flame": "noise has its own sign",
 }
 READS_LAYERS = {"lasa": "filters layer by layer", "lfighter": "looks at the output layer"}
 READS_LAYERS |= {"foolsgold layer": "looks at one layer", "auror layer": "looks at one layer"}
@@ -94,7 +94,15 @@ LEAVES_VALUES_OUT = {"lasa": "keeps the largest values", "sparsefed": "keeps the
 NEEDS_THE_ORDER = {
     "mda": "of several sets of least diameter, which share their farthest pair, it takes the first",
     "geometric-median-of-means": "groups rows that follow each other",
-    "flanders": "reads the columns of an autoregression",
+    "arc+nnm+monna": "behind mixing its trusted row is a number",
+    "bucketing+monna": "behind mixing its trusted row is a number",
+    "static-clipping+cge": "rows clipped to one norm tie",
+}
+ADDS_TO_THE_ROWS = {
+    "sparsefed": "adds what was left over",
+    "crfl": "scales the model, too, and adds noise",
+    "flame": "adds noise",
+    "norm-clipping std": "adds noise",
 }
 # Equal rows do not come out: twins of each other have no say, and noise, a share or a sign changes them.
 CHANGES_EQUAL_ROWS = {
@@ -163,7 +171,7 @@ def root_of(X):
 
 def model_of(X):
     """A model that was sent, likewise."""
-    return 2.0 * np.roll(root_of(X), 1)
+    return np.roll(root_of(X), 1)
 
 
 def side_of(X, ids=None):

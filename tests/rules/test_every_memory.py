@@ -94,7 +94,9 @@ def test_another_chains_state_is_refused(build):
     state = rule.state()
     others = [state | {"something": np.zeros(3)}, state | {"9.draws": np.zeros(6)}, {"something": np.zeros(3)}]
     others += [{name: value for name, value in state.items() if name != lost} for lost in state]
-    others += [{name + "s" if name == last else name: 0 * value for name, value in state.items()} for last in state]
+    others += [
+        {name + "s" if name == last else name: np.zeros_like(value) for name, value in state.items()} for last in state
+    ]
     for other in others:
         if other.keys() != build().state().keys():
             with pytest.raises(ValueError, match="load the state of the same chain"):

@@ -155,7 +155,7 @@ def test_the_order_of_the_rows_has_no_say(spec):
         X = matrix("normal", N, 57, seed=1)
         X[:3] += 5.0  # rows that form no clusters may be clustered in several ways
         order = np.random.default_rng(0).permutation(N)
-        assert_close(call(make(spec), X[order]), call(make(spec), X), X, tolerance=1e-6)
+        assert_close(call(make(spec), X[order], ids=order), call(make(spec), X), X, tolerance=1e-6)
 
 
 @every
@@ -309,7 +309,12 @@ def test_a_finite_value_or_a_clear_error(name, before):
                     call(rule, np.ones((n, 3)))
                 continue
             for kind, dtype in (("hostile", "f4"), ("hostile", "f8"), ("zeros", "f4"), ("tiny", "f4"), ("huge", "f8")):
-                found = call(rule, matrix(kind, n, 20, seed=1, dtype=dtype))
+                try:
+                    found = call(rule, matrix(kind, n, 20, seed=1, dtype=dtype))
+                except rules.GaveUpError:
+                    # An exact search refuses what would take too long.
+                    assert (name, n, f) == ("smea", 30, 14)
+                    continue
                 assert (found.dtype, found.shape) == (dtype, (20,))
                 assert np.isfinite(found).all()
 

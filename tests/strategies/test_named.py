@@ -67,13 +67,16 @@ def test_every_rule_has_a_strategy_with_its_parameters_and_docstring(stage):
 def test_a_named_strategy_runs_its_rule(stage):
     strategy, takes = RULES[stage], parameters(stage)
     seeded = {"seed": 3} if "seed" in takes else {}
-    made = strategy(num_malicious_nodes=2, fraction_evaluate=0.5, **seeded)
+    root = models(1, seed=9)[0]
+    trained = {"root_fn": lambda arrays, server_round: list(root.values())} if "root" in stage.requires else {}
+    made = strategy(num_malicious_nodes=2, fraction_evaluate=0.5, **seeded, **trained)
     rule = stage(**({"f": 2} if "f" in takes else {}), **seeded)
     assert repr(made.rule) == repr(rule)
     assert (made.num_malicious_nodes, made.fraction_evaluate, strategy().num_malicious_nodes) == (2, 0.5, 0)
     sent = models(11)
     # The layers that a rule sees are the arrays, under their names.
-    expected = rule(np.stack([flat(model) for model in sent]), layers=SHAPES)
+    X = np.stack([flat(model) for model in sent])
+    expected = rule(X, layers=SHAPES, root=flat(root), model=np.zeros(X.shape[1]))
     np.testing.assert_allclose(aggregated(made, sent), expected, atol=1e-6)
 
 
