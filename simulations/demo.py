@@ -21,7 +21,7 @@ from simulations.run.success import shown_data
 
 NUM_NODES = 10
 NUM_MALICIOUS = 3
-BACKDOOR_DEFENCES = ("mean", "norm-clipping", "arc+nnm+trimmed-mean", "krum", "rlr", "foolsgold")
+BACKDOOR_DEFENCES = ("mean", "norm-clipping", "arc+nnm+trimmed-mean", "krum", "rlr", "foolsgold", "flame")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_backdoor_cases_differ_in_defences_alone(tmp_path):
     clean, *attacked = backdoor_cases(tmp_path, rounds=3)
     assert clean.config.num_malicious == 0
     assert clean.config.build_backdoor() == attacked[0].config.build_backdoor()
-    names = ["averaging", "NormClipping", "ARC+NNM+TrimmedMean", "Krum", "RLR", "FoolsGold"]
+    names = ["averaging", "NormClipping", "ARC+NNM+TrimmedMean", "Krum", "RLR", "FoolsGold", "FLAME"]
     assert [case.name for case in attacked] == names
 
 
