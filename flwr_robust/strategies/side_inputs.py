@@ -105,6 +105,9 @@ class RoundInputs:
 
 def _by_name(returned: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return arrays, tensors or Flower's by name; in a list they are in the order of those that were sent."""
+    if isinstance(returned, ArrayRecord) and list(returned) == list(map(str, range(len(names)))):
+        # Flower numbers the arrays of a list.
+        returned = list(returned.values())
     pairs = returned.items() if isinstance(returned, Mapping) else zip(names, returned, strict=True)
     return {name: _as_array(value) for name, value in pairs}
 

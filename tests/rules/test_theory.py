@@ -14,7 +14,7 @@ from tests.rules.chains import RULES, make
 
 N, F = 10, 2
 PROVEN = [name for name in RULES if name != "mean" and rules.kappa(make(name), N, F)]
-CHAINS = [before + name for before in ("", "nnm+", "arc+", "arc+nnm+") for name in PROVEN]
+CHAINS = [before + name for before in ("", "nnm+", "arc+", "arc+nnm+") for name in (*PROVEN, "slsgd alpha=1.0")]
 
 
 def test_coefficients_by_hand():
@@ -25,6 +25,8 @@ def test_coefficients_by_hand():
         rules.GeometricMedian(): 4 * (1 + 2 / 6) ** 2,
         rules.GeometricMedian(p=1): 4 * (1 + 2 / 6) ** 2,
         rules.Median(): 4 * (1 + 2 / 6) ** 2,
+        rules.SMEA(2): 4 * 2 / 8 * (1 + 2 / 6) ** 2,
+        rules.SLSGD(2, alpha=1.0): 6 * 2 / 6 * (1 + 2 / 6),
         rules.chain(rules.NNM(2), rules.Krum(2)): 8 * 2 / 8 * (8 + 1),
         rules.chain(rules.ARC(2), rules.Krum(2)): 8 + 4 / 6,
         rules.chain(rules.ARC(2), rules.NNM(0.2), rules.Krum(2)): 18 + 4 / 6,
@@ -32,13 +34,15 @@ def test_coefficients_by_hand():
     for rule, expected in of.items():
         assert rules.kappa(rule, N, F) == pytest.approx(expected), rule
     assert rules.kappa(rules.Mean(), N, 0) == 0.0
-    assert PROVEN == ["geometric-median", "krum", "median", "trimmed-mean"]
+    assert PROVEN == ["geometric-median", "krum", "median", "smea", "trimmed-mean"]
 
 
 def test_no_coefficient_where_none_is_proven():
     for rule in (
         rules.Mean(),
         rules.MultiKrum(2),
+        rules.SLSGD(2),
+        rules.MeanOfMedians(2),
         rules.Krum(2, p=1),
         rules.GeometricMedian(p=3),
         rules.Krum(2, num_neighbors=6),
@@ -105,7 +109,7 @@ def test_errors_stay_within_the_proven_coefficients(case):
         assert error <= coefficient * variance * (1 + 1e-9) + rounding, spec
         if spec.startswith("arc+"):
             # ARC, Lemma 5.1, assumes that the rule stays in the ball of its inputs (ARC, C.1): these may leave it.
-            slack = np.sqrt(X.shape[1]) if spec.endswith(("+median", "trimmed-mean")) else 1.0
+            slack = np.sqrt(X.shape[1]) if spec.endswith(("+median", "trimmed-mean", "alpha=1.0")) else 1.0
             longest = np.linalg.norm(inside, axis=1).max()
             assert np.linalg.norm(output) <= slack * longest * (1 + 1e-9) + 1e-9, spec
 
