@@ -62,6 +62,11 @@ class Cell(BaseModel):
         return self.parameters.get("num-malicious") == 0
 
     @property
+    def stands_beside_all(self) -> bool:
+        """Whether it is a finished baseline that is the same under any attack: no attack's trigger was measured."""
+        return self.done and self.is_baseline and self.final_attack_success_rate is None
+
+    @property
     def seed(self) -> Label:
         """The seed of the run."""
         seed: Label = self.labels.get("seed", self.parameters.get("seed", 0))

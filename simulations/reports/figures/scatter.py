@@ -67,19 +67,24 @@ def make_scatter(whole: Sweep, section: ScatterSection) -> Scatter:
     """Compute what a scatter shows."""
     sweep = whole.limited(section.where)
     axes, style = axes_of(sweep, section), styles(sweep, (section.points,))
-    panels, shown = [], dict[str, dict[str, Any]]()
+    panels, shown, baselines = [], set[str](), set[str]()
     for labels in combinations(sweep, axes.panels):
         points = []
         for label in sweep.axes[section.points]:
             place = {**labels, section.points: label}
             if (point := _point(sweep, place, label, section)) is not None:
                 points.append(point)
-                baseline = not sweep.is_attacked(fixed(place)) and sweep.is_attacked(fixed(labels))
-                shown[point.label] = BASELINE if baseline else _marker(style({section.points: label}))
+                shown.add(point.label)
+                if not sweep.is_attacked(fixed(place)) and sweep.is_attacked(fixed(labels)):
+                    baselines.add(point.label)
         panels.append(Cloud(labels, points))
-    order = [text for text in map(label_text, sweep.axes[section.points]) if text in shown]
+    order = {label_text(label): label for label in sweep.axes[section.points] if label_text(label) in shown}
+    markers = {
+        text: BASELINE if text in baselines else _marker(style({section.points: label}))
+        for text, label in order.items()
+    }
     seeds = max((point.seeds for panel in panels for point in panel.points), default=0)
-    return Scatter(section, {text: shown[text] for text in order}, panels, axes.panels, seeds)
+    return Scatter(section, markers, panels, axes.panels, seeds)
 
 
 def _point(sweep: Sweep, place: Place, label: Label, section: ScatterSection) -> Point | None:
@@ -92,7 +97,7 @@ def _point(sweep: Sweep, place: Place, label: Label, section: ScatterSection) ->
 
 def _marker(style: Sequence[int]) -> dict[str, Any]:
     chosen = line_style(style)
-    return {name: chosen[name] for name in ("color", "marker")} | {"markersize": 7}
+    return {name: chosen[name] for name in ("color", "marker")} | {"markersize": 7, "alpha": 0.8}
 
 
 def draw_scatter(shown: Scatter, panels: Sequence[Cloud]) -> Figure:
