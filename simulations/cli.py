@@ -131,6 +131,57 @@ def sweep(
 
 
 @app.command()
+def audit(
+    path: Annotated[Path, typer.Argument(help="A Flower project: the folder of its pyproject.toml.")],
+    attacks: Annotated[
+        str, typer.Option(help="Names of 'flwr-robust list attacks', as sign-flip,alie:tau=1.5.")
+    ] = "sign-flip,alie,label-flip",
+    defenses: Annotated[
+        str, typer.Option(help="Rules or chains, with commas between; none is the app as it is.")
+    ] = "none,trimmed-mean,arc+nnm+trimmed-mean",
+    malicious: Annotated[int, typer.Option(help="Malicious nodes, which the defences tolerate.")] = 2,
+    nodes: Annotated[int, typer.Option(help="Simulated nodes.")] = 10,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of each run.", show_default="the app's own")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The app's metric that counts.", show_default="its accuracy, or the first")
+    ] = None,
+    lower_is_better: Annotated[
+        bool | None,
+        typer.Option("--lower-is-better/--higher-is-better", help="Of the metric.", show_default="by its name"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of who is malicious, of attacks and of the app's random numbers.")] = 1,
+    run_config: Annotated[
+        list[str] | None, typer.Option("--run-config", "-c", help="As flwr run takes it: 'key=1 other=\"text\"'.")
+    ] = None,
+    num_cpus: Annotated[float, typer.Option(min=0.01, help="Cores of each simulated node.")] = 1.0,
+    num_gpus: Annotated[float, typer.Option(min=0, max=1, help="GPUs of each node: 0.1 lets ten share one.")] = 0.0,
+    out: Annotated[Path, typer.Option(help="Folder of index.html, results.jsonl and the log.")] = Path("audit"),
+) -> None:
+    """Attack a Flower project of yours, which stays as it is, and see which defence holds.
+
+    It may be stopped or killed at any time: the same command goes on where it was.
+    """
+    _require(("ray", "sklearn", "matplotlib", "jinja2", "pydantic"), "audits", "simulation")
+    from simulations.audit.plan import Options, make_plan
+    from simulations.audit.project import AuditError
+
+    console = Console()
+    try:
+        given = Options(attacks, defenses, malicious, nodes, rounds, metric, seed, tuple(run_config or ()))
+        plan = make_plan(path, given)
+
+        from simulations.audit.run import run_audit
+        from simulations.engine.session import Resources
+
+        run_audit(plan, out, Resources(num_cpus, num_gpus), console, lower_is_better)
+    except AuditError as error:
+        raise _failed(error) from error
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command goes on where it was.")
+        raise typer.Exit(STOPPED) from None
+
+
+@app.command()
 def report(
     paths: Annotated[
         list[Path],

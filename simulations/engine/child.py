@@ -32,8 +32,7 @@ def main() -> None:
     messages: Queue[dict[str, Any]] = Queue()
     threading.Thread(target=_read, args=(messages,), daemon=True).start()
     settings = messages.get()
-    logging.getLogger("flwr").setLevel(settings["log_level"])
-    logging.getLogger("flwr").addFilter(_is_news)
+    quiet(settings["log_level"])
     server_app = ServerApp()
 
     @server_app.main()
@@ -67,6 +66,12 @@ def _cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def quiet(log_level: str) -> None:
+    """Keep Flower's log to what is news."""
+    logging.getLogger("flwr").setLevel(log_level)
+    logging.getLogger("flwr").addFilter(_is_news)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -39,23 +39,21 @@ class Resources:
     """The GPUs of the whole session, as in ``CUDA_VISIBLE_DEVICES``; None is all."""
 
 
-class OpenSession:
-    """A child process that does runs in the order in which they are asked for.
+class Child:
+    """A process that runs simulations in the background, fed by lines of JSON.
 
     Parameters
     ----------
-    num_supernodes : int
-        Simulated nodes.
+    module : str
+        What it runs.
     log_path : Path
         Where Flower's and Ray's output goes, after what is there already.
     resources : Resources
         Of each node and of the session.
     """
 
-    log_level = "WARNING"  # of Flower's log, in which a round takes a kilobyte otherwise
-
-    def __init__(self, num_supernodes: int, log_path: Path, resources: Resources | None = None) -> None:
-        self.num_supernodes = num_supernodes
+    def __init__(self, module: str, log_path: Path, resources: Resources | None = None) -> None:
+        self.module = module
         self.log_path = log_path
         self.resources = resources or Resources()
 
@@ -64,7 +62,7 @@ class OpenSession:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "simulations.engine.child"],
+                [sys.executable, "-P", "-m", self.module],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -72,8 +70,6 @@ class OpenSession:
                 cwd=ROOT,  # Ray lets its workers import from here before anything else
                 start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the child
             )
-        settings = {"num_supernodes": self.num_supernodes, "log_level": self.log_level}
-        self._send(settings | asdict(self.resources))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,22 +85,6 @@ class OpenSession:
         with suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def order(self, config: RunConfig) -> Path:
-        """Ask for a run, and return where its results will be."""
-        config = _from_here(config)
-        path = self.path_of(config)
-        path.unlink(missing_ok=True)  # lines of an earlier run would look like progress
-        self._send(config.to_run_config())
-        return path
-
-    def path_of(self, config: RunConfig) -> Path:
-        """Return where a run's results go."""
-        return result_path(config, config.participants(self.num_supernodes))
-
-    def finish(self) -> None:
-        """Let the child end once it has done what it was asked for."""
-        self._send(NO_MORE)
-
     def poll(self) -> int | None:
         """Return the child's exit status, or None while it works."""
         return self._process.poll()
@@ -113,11 +93,55 @@ class OpenSession:
         """Return the end of the log."""
         return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
+        """Hand the child a message."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # the child has ended, as `poll` says
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
+
+
+class OpenSession(Child):
+    """A child process that does runs in the order in which they are asked for.
+
+    Parameters
+    ----------
+    num_supernodes : int
+        Simulated nodes.
+    log_path : Path
+        Where Flower's and Ray's output goes, after what is there already.
+    resources : Resources
+        Of each node and of the session.
+    """
+
+    log_level = "WARNING"  # of Flower's log, in which a round takes a kilobyte otherwise
+
+    def __init__(self, num_supernodes: int, log_path: Path, resources: Resources | None = None) -> None:
+        super().__init__("simulations.engine.child", log_path, resources)
+        self.num_supernodes = num_supernodes
+
+    def __enter__(self) -> Self:
+        """Start the child."""
+        super().__enter__()
+        settings = {"num_supernodes": self.num_supernodes, "log_level": self.log_level}
+        self.send(settings | asdict(self.resources))
+        return self
+
+    def order(self, config: RunConfig) -> Path:
+        """Ask for a run, and return where its results will be."""
+        config = _from_here(config)
+        path = self.path_of(config)
+        path.unlink(missing_ok=True)  # lines of an earlier run would look like progress
+        self.send(config.to_run_config())
+        return path
+
+    def path_of(self, config: RunConfig) -> Path:
+        """Return where a run's results go."""
+        return result_path(config, config.participants(self.num_supernodes))
+
+    def finish(self) -> None:
+        """Let the child end once it has done what it was asked for."""
+        self.send(NO_MORE)
 
 
 class Session(OpenSession):

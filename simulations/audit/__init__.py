@@ -1,0 +1,1 @@
+"""Any Flower project under attack, unchanged: ``flwr-robust audit``."""
