@@ -159,9 +159,7 @@ class Curves:
         """Return all curves: the nodes' evaluations under their own names, others as central-NAME and train-NAME."""
         kinds = {"": self.evaluate, "central-": self.central, "train-": self.train}
         return {
-            f"{prefix}{name}": sorted(curve.items())
-            for prefix, found in kinds.items()
-            for name, curve in found.items()
+            f"{prefix}{name}": sorted(curve.items()) for prefix, found in kinds.items() for name, curve in found.items()
         }
 
     def last(self) -> dict[str, float | None]:

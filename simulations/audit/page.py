@@ -45,9 +45,7 @@ def draw(summary: Summary, attack: str) -> str:
         line = summary.by_pair.get((attack, defense))
         curve = [] if line is None else line["curves"].get(summary.metric, [])
         points = [(place, value) for place, value in curve if value is not None]
-        axes.plot(
-            [place for place, _ in points], [value for _, value in points], label=defense, **line_style([number])
-        )
+        axes.plot([place for place, _ in points], [value for _, value in points], label=defense, **line_style([number]))
     axes.set(xlabel="Round", ylabel=summary.metric)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", frameon=False, ncols=2)

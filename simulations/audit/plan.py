@@ -61,31 +61,21 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked audit.
-
-    Attributes
-    ----------
-    project : Project
-        What is audited.
-    options : Options
-        As given.
-    config : dict
-        The app's run-config.
-    attacks, defenses : tuple of str
-        Those that are run; "none" is among the defences if asked for.
-    pairs : tuple of Pair
-        Runs in order: the unattacked one of a defence first.
-    left_out : tuple of str
-        Sentences on what cannot be run.
-    """
+    """A checked audit."""
 
     project: Project
+    """What is audited."""
     options: Options
+    """As given."""
     config: dict[str, Any]
+    """The app's run-config."""
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
+    """Those that are run; "none" is among the defences if asked for."""
     pairs: tuple[Pair, ...] = field(repr=False)
+    """Runs in order: the unattacked one of a defence first."""
     left_out: tuple[str, ...] = ()
+    """Sentences on what cannot be run."""
 
     @property
     def malicious(self) -> list[int]:
@@ -121,15 +111,15 @@ def make_plan(path: Path, options: Options) -> Plan:
         elif attack != NONE:
             runnable.append(attack)
     if not runnable:
-        raise AuditError("\n".join([*left_out, "no attack is left; give others with --attacks, such as sign-flip,alie."]))
+        raise AuditError(
+            "\n".join([*left_out, "no attack is left; give others with --attacks, such as sign-flip,alie."])
+        )
     pairs = [
         Pair(attack, defense, _key(project, options, config, attack, defense))
         for defense in chosen_defenses
         for attack in (NONE, *runnable)
     ]
-    return Plan(
-        project, options, config, tuple(runnable), tuple(chosen_defenses), tuple(pairs), tuple(left_out)
-    )
+    return Plan(project, options, config, tuple(runnable), tuple(chosen_defenses), tuple(pairs), tuple(left_out))
 
 
 def _require_numbers(options: Options) -> None:

@@ -31,25 +31,17 @@ class AuditError(ValueError):
 
 @dataclass(frozen=True)
 class Project:
-    """A Flower project.
-
-    Attributes
-    ----------
-    folder : Path
-        Where its pyproject.toml is.
-    name : str
-        What it is called.
-    server, client : str
-        References to its components, as ``package.module:app``.
-    config : dict
-        Its run-config.
-    """
+    """A Flower project."""
 
     folder: Path
+    """Where its pyproject.toml is."""
     name: str
+    """What it is called."""
     server: str
     client: str
+    """References to its components, as ``package.module:app``."""
     config: dict[str, Any]
+    """Its run-config."""
 
     @property
     def poisonable(self) -> bool:
@@ -96,7 +88,9 @@ def read_project(path: Path) -> Project:
     folder = path.expanduser().resolve()
     file = folder / "pyproject.toml"
     if not file.is_file():
-        raise AuditError(f"{path} has no pyproject.toml; give the folder of a Flower project, where `flwr run .` works.")
+        raise AuditError(
+            f"{path} has no pyproject.toml; give the folder of a Flower project, where `flwr run .` works."
+        )
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:

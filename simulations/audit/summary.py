@@ -41,21 +41,14 @@ def require_metric(metrics: Mapping[str, Any], metric: str | None, node_error: s
 
 @dataclass(frozen=True)
 class Summary:
-    """Lines of results, judged by one metric.
-
-    Attributes
-    ----------
-    plan : Plan
-        What was to be run.
-    lines : sequence of dict
-        What came out.
-    lower : bool or None
-        Whether less of the metric is better; None: by its name.
-    """
+    """Lines of results, judged by one metric."""
 
     plan: Plan
+    """What was to be run."""
     lines: Sequence[Line]
+    """What came out."""
     lower: bool | None = None
+    """Whether less of the metric is better; None: by its name."""
 
     @cached_property
     def metric(self) -> str | None:
