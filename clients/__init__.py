@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .adversary import Adversary as Adversary
     from .data import PoisonedDataset as PoisonedDataset
     from .data import frozen_scores as frozen_scores
+    from .data import poisoned as poisoned
     from .data import poisoned_labels as poisoned_labels
     from .numpy_client import MaliciousNumPyClient as MaliciousNumPyClient
     from .numpy_client import malicious_client_fn as malicious_client_fn

@@ -11,6 +11,7 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from .attacks.base import Attack
+from .attacks.faults import Malformed, Silent
 from .attacks.sight import Rule
 from .collusion import Collusion, Instruction, instructions_of
 from .roles import Roles
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from flwr.supercore.run import Run
 
 
-# Name of the adversary's own entry in its state, beside the attack's.
-_ROUNDS = "adversary.rounds"
+# Names of the adversary's own entries in its state, beside the attack's.
+_ROUNDS, _MODEL = "adversary.rounds", "adversary.last-model"
 
 
 @dataclass
@@ -49,8 +50,8 @@ class Adversary(Grid):
         The grid to the nodes. What this class does not change goes to it.
     attack : clients.attacks.Attack
         It sees the updates of all honest nodes that replied (reply minus what was sent, finite, float arrays
-        only, float32 or wider) and the malicious nodes' own; f is the number of malicious nodes among the round's
-        replies.
+        only, float32 or wider), the malicious nodes' own, and the last move of the global model where it counts; f is
+        the number of malicious nodes among the round's replies.
     malicious : iterable of int, int or float
         Node ids; or how many nodes, or which fraction of them in [0, 1] (floored), drawn once, when first
         needed, from ``grid.get_node_ids()``.
@@ -118,6 +119,11 @@ class Adversary(Grid):
                 f"Adversary was given the data attack {attack!r}, which acts where nodes train; use a mod of "
                 "clients.mods or clients.PoisonedDataset on the malicious nodes."
             )
+        if not attack.makes_updates and not isinstance(attack, Malformed | Silent):
+            raise ValueError(
+                f"Adversary was given {attack!r}, which makes no updates of updates; call its train() on the malicious "
+                "nodes."
+            )
         if rule is not None and not callable(rule):
             raise ValueError(f"Adversary was given rule = {rule!r}; give a callable (n, d) -> (d,), or None.")
         self._grid = grid
@@ -132,14 +138,17 @@ class Adversary(Grid):
         return self._roles.malicious()
 
     def state(self) -> ArrayRecord:
-        """Return what is kept between rounds (Mimic's statistics, draws): save it with the strategy's state."""
+        """Return what is kept between rounds (statistics, draws, a model): save it with the strategy's state."""
         kept = {**self._collusion.attack.state(), _ROUNDS: np.array(self._roles.rounds)}
+        if self._collusion.last_model is not None:
+            kept[_MODEL] = self._collusion.last_model
         return ArrayRecord({name: Array(np.asarray(value)) for name, value in kept.items()})
 
     def load_state(self, state: ArrayRecord) -> None:
         """Take over what `state` returned, so that a resumed attack goes on as an unbroken one would."""
         kept = {name: array.numpy() for name, array in state.items()}
         self._roles.rounds = int(kept.pop(_ROUNDS, 0))
+        self._collusion.last_model = kept.pop(_MODEL, None)
         self._collusion.attack.load_state(kept)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:

@@ -69,6 +69,8 @@ class Collusion:
         self._strategy = strategy
         self._given_rule = rule
         self._mean_is_logged = False
+        self.last_model: Vector | None = None
+        """What was sent in the last round, where the attack follows it."""
 
     def corrupt(
         self,
@@ -81,6 +83,7 @@ class Collusion:
 
         All others are the same objects. `observe` returns the honest nodes whose updates the malicious ones see.
         """
+        previous = self._follow(instructions)
         corrupted: list[Message | None] = list(replies)
         origins = [(index, _origin(reply, instructions), reply) for index, reply in enumerate(replies)]
         known = [(index, origin, reply) for index, origin, reply in origins if origin is not None]
@@ -93,10 +96,17 @@ class Collusion:
             return corrupted
         own = [(origin, reply) for _, origin, reply in known if origin.node in malicious]
         honest = [(origin, reply) for _, origin, reply in known if origin.node not in malicious]
-        forged = self._forge(own, _usable(honest, own[0][0].sent.size), observe)
+        forged = self._forge(own, _usable(honest, own[0][0].sent.size), observe, previous)
         for index, reply in zip(attackers, forged, strict=True):
             corrupted[index] = reply
         return corrupted
+
+    def _follow(self, instructions: Sequence[Instruction]) -> Vector | None:
+        """Return the global model's move since the last round, where it is needed and known; and note the model."""
+        if not self.attack.follows_model or not instructions:
+            return None
+        last, self.last_model = self.last_model, instructions[0].sent.model.copy()
+        return None if last is None or last.shape != self.last_model.shape else self.last_model - last
 
     def _spoil(self, reply: Message) -> Message | None:
         """Return a malicious node's reply with unusable arrays; None where it sends none."""
@@ -109,6 +119,7 @@ class Collusion:
         own: Sequence[tuple[Instruction, Message]],
         honest: Sequence[_Usable],
         observe: Callable[[Iterable[int]], Collection[int]],
+        previous: Vector | None,
     ) -> Sequence[Message]:
         """Return the malicious nodes' replies with other updates; as they are where no attack is possible."""
         seen_ids = observe([reply.node for reply in honest])
@@ -119,7 +130,8 @@ class Collusion:
             log(WARNING, "Adversary: no attack in this round, because no honest reply can be used.")
             return [reply for _, reply in own]
         rows = np.stack([reply.update for reply in seen]) if seen else np.empty((0, size), own[0][0].sent.dtype)
-        rule = self._rule(own[0][0].sent) if self.attack.knows == "rule" else None
+        order = [*_rows_order(seen, honest), *(origin.node for origin, _ in own)]
+        rule = self._rule(own[0][0].sent, order, rows, trained) if self.attack.knows == "rule" else None
         try:
             updates = self.attack(
                 rows,
@@ -128,6 +140,7 @@ class Collusion:
                 ids=[reply.node for reply in seen],
                 own=trained,
                 unseen=len(honest) - len(seen),
+                previous=previous if previous is not None and len(previous) == size else None,
             )
         except SearchError as error:
             log(WARNING, "Adversary: no attack in this round: %s", error)
@@ -137,16 +150,23 @@ class Collusion:
             _rewritten(reply, origin, update, template) for (origin, reply), update in zip(own, updates, strict=True)
         ]
 
-    def _rule(self, sent: SentModel) -> Rule:
-        """Return the server's rule, with the layers where it takes them."""
+    def _rule(self, sent: SentModel, nodes: Sequence[int], honest: Matrix, trained: Matrix | None) -> Rule:
+        """Return the server's rule, with what the server tells it, as far as it takes that.
+
+        The attackers guess what the server computes on its own data: the mean of the updates that they know.
+        """
         rule = self._given_rule if self._given_rule is not None else getattr(self._strategy, "rule", None)
         if rule is None:
             if not self._mean_is_logged:
                 log(INFO, "Adversary: the strategy has no rule, so the attack is optimised against the mean.")
                 self._mean_is_logged = True
             return _mean
-        layered: Any = rule
-        return partial(layered, layers=sent.layers) if _takes_layers(rule) else rule
+        told: dict[str, Any] = {"layers": sent.layers, "ids": nodes, "model": sent.model}
+        taken = {name: value for name, value in told.items() if name in _parameters(rule)}
+        if "root" in _parameters(rule) and "root" in getattr(getattr(rule, "last", rule), "requires", ("root",)):
+            taken["root"] = column_means(honest if len(honest) or trained is None else trained)
+        any_rule: Any = rule
+        return partial(any_rule, **taken) if taken else rule
 
 
 def _mean(rows: Matrix) -> Vector:
@@ -154,13 +174,19 @@ def _mean(rows: Matrix) -> Vector:
     return column_means(rows)
 
 
-def _takes_layers(rule: Rule) -> bool:
-    """Whether a rule has a ``layers`` argument."""
+def _parameters(rule: Rule) -> Collection[str]:
+    """Return the names of a rule's arguments."""
     try:
-        return "layers" in inspect.signature(rule).parameters
+        return inspect.signature(rule).parameters
     except (TypeError, ValueError):
         # Some callables, such as NumPy's, have no signature.
-        return False
+        return ()
+
+
+def _rows_order(seen: Sequence[_Usable], honest: Sequence[_Usable]) -> list[int]:
+    """Return the honest nodes as their rows come: those that are seen, then the others."""
+    known = {reply.node for reply in seen}
+    return [reply.node for reply in (*seen, *(reply for reply in honest if reply.node not in known))]
 
 
 def _origin(reply: Message, instructions: Sequence[Instruction]) -> Instruction | None:

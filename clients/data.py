@@ -1,10 +1,13 @@
-"""Poisoned training data: the convention by which the label mods of `clients.mods` reach the app's labels.
+"""Poisoned training data: the convention by which the data mods of `clients.mods` reach the app's samples.
 
-A mod sees messages, not data. So the app passes its labels, or its data set, through one of the two functions
-here; they change nothing unless the mod is active (or a flip is given):
+A mod sees messages, not data. So the app passes its labels, its arrays, or its data set, through one of the functions
+here; they change nothing unless the mod is active (or an attack is given):
 
 >>> labels = poisoned_labels(labels)                                            # doctest: +SKIP
+>>> images, labels = poisoned(images, labels)                                   # doctest: +SKIP
 >>> loader = DataLoader(PoisonedDataset(dataset), batch_size=32, shuffle=True)  # doctest: +SKIP
+
+Labels alone carry label flips; backdoors need the inputs, too.
 
 Dynamic flipping needs the output of the global model, as it was received, for each sample:
 
@@ -19,25 +22,40 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
+from flwr_robust.engine.choose import like
+
+from .attacks.backdoors import Backdoor, Places
 from .attacks.base import as_array
 from .attacks.labels import LabelPoison
 
 Labels = TypeVar("Labels")
+Inputs = TypeVar("Inputs")
+DataAttack = LabelPoison | Backdoor
 Scores = Callable[[Any], Any]
 
 LABEL_KEYS = ("label", "labels", "target", "targets", "y")
 
-_active: ContextVar[LabelPoison | None] = ContextVar("clients.poison", default=None)
+
+@dataclass(frozen=True)
+class _Active:
+    """The attack of the train call that is going on, and the node's part of a distributed trigger."""
+
+    attack: DataAttack | None = None
+    part: int | None = None
+
+
+_active: ContextVar[_Active] = ContextVar("clients.poison", default=_Active())  # noqa: B039 - it cannot be changed
 
 
 @contextmanager
-def poison(flip: LabelPoison) -> Iterator[None]:
-    """Make `poisoned_labels` and `PoisonedDataset` flip labels inside this context (and thread)."""
-    token = _active.set(flip)
+def poison(attack: DataAttack, part: int | None = None) -> Iterator[None]:
+    """Make `poisoned_labels`, `poisoned` and `PoisonedDataset` poison data inside this context (and thread)."""
+    token = _active.set(_Active(attack, part))
     try:
         yield
     finally:
@@ -62,10 +80,52 @@ def poisoned_labels(labels: Labels, scores: Any = None) -> Labels:
     Raises
     ------
     ValueError
-        If the mod is active and a label is out of its range, or scores are needed and missing.
+        If the mod is active and a label is out of its range, or scores are needed and missing; or if the mod is a
+        backdoor, which needs inputs.
     """
-    flip = _active.get()
+    flip = _active.get().attack
+    if isinstance(flip, Backdoor):
+        raise ValueError(
+            f"poisoned_labels was called under {flip!r}, which needs inputs as well; use inputs, labels = "
+            "poisoned(inputs, labels) or PoisonedDataset(dataset) in the app."
+        )
     return labels if flip is None else flip.flip(labels, scores)
+
+
+def poisoned(
+    inputs: Inputs, labels: Labels, scores: Any = None, *, channels_last: bool = False
+) -> tuple[Inputs, Labels]:
+    """Return the samples to train on: poisoned inside a poisoned train call, unchanged elsewhere.
+
+    Parameters
+    ----------
+    inputs : (m, ...) array or torch tensor
+        All inputs that the node trains on; not modified.
+    labels : (m,) integer array or tensor
+        Their labels; not modified.
+    scores : array, tensor or function without arguments, optional
+        See `poisoned_labels`.
+    channels_last : bool
+        Whether images are (samples, height, width, channels), as in Keras.
+
+    Returns
+    -------
+    inputs, labels
+        Of the same shapes and dtypes.
+
+    Raises
+    ------
+    ValueError
+        See `poisoned_labels`; or if a trigger does not fit.
+    """
+    active = _active.get()
+    if active.attack is None:
+        return inputs, labels
+    if isinstance(active.attack, LabelPoison):
+        return inputs, active.attack.flip(labels, scores)
+    given: Any = _channels_moved(inputs, -1, 1) if channels_last else inputs
+    marked, false = active.attack.poison(given, labels, active.part)
+    return (_channels_moved(marked, 1, -1) if channels_last else marked), false
 
 
 def frozen_scores(model: Any) -> Scores:
@@ -94,17 +154,19 @@ def frozen_scores(model: Any) -> Scores:
 
 
 class PoisonedDataset:
-    """A map-style data set with flipped labels; fits a torch ``DataLoader`` and needs no torch itself.
+    """A map-style data set with poisoned samples; fits a torch ``DataLoader`` and needs no torch itself.
 
-    Which samples are flipped is drawn once, when the data set is wrapped. A loader's batch costs one call of
-    `scores`.
+    Which samples are poisoned is drawn once, when the data set is wrapped: for backdoors, which look at the labels, at
+    the cost of reading each sample once. A loader's batch costs one call of `scores`. Inputs that get a trigger must be
+    arrays or tensors, as the data set yields them after its own transforms.
 
     Parameters
     ----------
     dataset : object with ``__len__`` and ``__getitem__``
         Its items are ``(x, y, ...)`` or dictionaries.
-    flip : LabelFlip or DynamicLabelFlip, optional
-        Default: that of the active mod; no mod, and items pass unchanged.
+    flip : data attack, optional
+        LabelFlip, DynamicLabelFlip, BadNets, Blended, DBA, EdgeCase or SemanticLabelSwap. Default: that of the active
+        mod; no mod, and items pass unchanged.
     label : int or str, optional
         Position or key of the label in an item. Default: 1 for sequences; for dictionaries the one key that
         is among "label", "labels", "target", "targets" and "y".
@@ -113,40 +175,52 @@ class PoisonedDataset:
         `frozen_scores`. Needed for dynamic flipping.
     inputs : int or str, optional
         Position or key of the input in an item. Default: 0 for sequences; for dictionaries the one other key.
+    part : int, optional
+        The node's part of a distributed trigger. Default: that of the active mod.
+    labels : sequence of int, optional
+        The labels of all samples, where they are at hand: spares backdoors that do not look at inputs the reading.
+    channels_last : bool
+        Whether images are (height, width, channels), as in Keras.
 
     Raises
     ------
     ValueError
-        If the data set has no length or items, `flip` flips no labels, or needs scores that are missing; on access,
-        if there is no label.
+        If the data set has no length or items, `flip` is no data attack, or needs scores that are missing; on access,
+        if there is no label, or a trigger does not fit.
     """
 
     def __init__(
         self,
         dataset: Any,
-        flip: LabelPoison | None = None,
+        flip: DataAttack | None = None,
         label: int | str | None = None,
         scores: Scores | None = None,
         inputs: int | str | None = None,
+        *,
+        part: int | None = None,
+        labels: Sequence[int] | None = None,
+        channels_last: bool = False,
     ) -> None:
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
             raise ValueError(
                 f"PoisonedDataset was given a {type(dataset).__name__}, which has no length or no items by "
                 "index; give a map-style data set."
             )
-        if flip is not None and not isinstance(flip, LabelPoison):
+        if flip is not None and not isinstance(flip, LabelPoison | Backdoor):
             raise ValueError(
-                f"PoisonedDataset was given flip = {flip!r}; give a LabelFlip or DynamicLabelFlip of clients.attacks."
+                f"PoisonedDataset was given flip = {flip!r}; give a LabelFlip or DynamicLabelFlip of clients.attacks, "
+                "or one of its backdoors, such as BadNets."
             )
         self.dataset = dataset
-        self.flip = _active.get() if flip is None else flip
-        if self.flip is not None and self.flip.needs_scores and not callable(scores):
+        self.flip = _active.get().attack if flip is None else flip
+        self.part = _active.get().part if part is None else part
+        if isinstance(self.flip, LabelPoison) and self.flip.needs_scores and not callable(scores):
             raise ValueError(
                 f"PoisonedDataset was given scores = {scores!r} for {self.flip!r}; give the global model's output for "
                 "a batch of inputs, as in scores=frozen_scores(model)."
             )
-        self.label, self.inputs, self.scores = label, inputs, scores
-        self._chosen = None if self.flip is None else self.flip.choose(len(dataset))
+        self.label, self.inputs, self.scores, self.channels_last = label, inputs, scores, channels_last
+        self._places = self._choose(labels)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -164,20 +238,54 @@ class PoisonedDataset:
             items = [self.dataset[index] for index in indices]
         return self._poisoned(indices, items)
 
+    def _choose(self, labels: Sequence[int] | None) -> Places | None:
+        """Return each sample's place among the poisoned ones, -1 for the others; None without an attack."""
+        if self.flip is None:
+            return None
+        if isinstance(self.flip, LabelPoison):
+            return np.where(self.flip.choose(len(self.dataset)), 0, -1)
+        inputs = None
+        if labels is None or self.flip.needs_inputs:
+            items = [self.dataset[index] for index in range(len(self.dataset))]
+            labels = [int(item[self._place(item)]) for item in items]
+            inputs = _stack([item[self._inputs(item)] for item in items]) if self.flip.needs_inputs and items else None
+        known = np.asarray(labels, dtype=np.int64)
+        if len(known) != len(self.dataset):
+            raise ValueError(
+                f"PoisonedDataset was given {len(known)} labels for {len(self.dataset)} samples; give one a sample."
+            )
+        return self.flip.places(known, inputs) if len(known) else known
+
     def _poisoned(self, indices: Sequence[Any], items: list[Any]) -> list[Any]:
-        flip, chosen = self.flip, self._chosen
-        if flip is None or chosen is None:
+        if self._places is None:
             return items
-        places = [place for place, index in enumerate(indices) if chosen[index]]
-        if not places:
-            return items
-        scores: Any = [None] * len(places)
-        if flip.needs_scores and self.scores is not None:
-            scores = as_array(self.scores(_stack([items[place][self._inputs(items[place])] for place in places])))
-        for place, score in zip(places, scores, strict=True):
-            key = self._place(items[place])
-            items[place] = _with_value(items[place], key, flip.flip_all(items[place][key], score))
+        chosen = {place: int(self._places[index]) for place, index in enumerate(indices) if self._places[index] >= 0}
+        if isinstance(self.flip, Backdoor):
+            for place, number in chosen.items():
+                items[place] = self._marked(self.flip, items[place], number)
+        elif self.flip is not None and chosen:
+            for place, score in zip(chosen, self._scores_of([items[place] for place in chosen]), strict=True):
+                key = self._place(items[place])
+                items[place] = _with_value(items[place], key, self.flip.flip_all(items[place][key], score))
         return items
+
+    def _scores_of(self, items: Sequence[Any]) -> Any:
+        """Return the global model's scores of some items, where the attack needs them."""
+        if not isinstance(self.flip, LabelPoison) or not self.flip.needs_scores or self.scores is None:
+            return [None] * len(items)
+        return as_array(self.scores(_stack([item[self._inputs(item)] for item in items])))
+
+    def _marked(self, backdoor: Backdoor, item: Any, number: int) -> Any:
+        """Return an item with trigger and target; `number` is its place among the poisoned ones."""
+        where, key = self._inputs(item), self._place(item)
+        if backdoor.changes_inputs:
+            one = _stack([item[where]])
+            given = _channels_moved(one, -1, 1) if self.channels_last else one
+            marked, _ = backdoor.apply(given, np.zeros(1, dtype=np.int64), np.array([number]), self.part)
+            item = _with_value(item, where, (_channels_moved(marked, 1, -1) if self.channels_last else marked)[0])
+        label = item[key]
+        false = np.asarray(as_array(label)).dtype.type(backdoor.target)
+        return _with_value(item, key, backdoor.target if isinstance(label, int) else like(np.asarray(false), label))
 
     def _place(self, item: Any) -> Any:
         """Return the position or key of the label."""
@@ -217,6 +325,13 @@ def _with_value(item: Any, place: Any, value: Any) -> Any:
     if isinstance(item, tuple):
         return type(item)(*values) if hasattr(item, "_fields") else tuple(values)
     return values
+
+
+def _channels_moved(inputs: Any, source: int, place: int) -> Any:
+    """Return images with their channels at another place; those without stay."""
+    if inputs.ndim != 4:
+        return inputs
+    return inputs.movedim(source, place) if hasattr(inputs, "detach") else np.moveaxis(inputs, source, place)
 
 
 def _stack(inputs: list[Any]) -> Any:

@@ -15,19 +15,21 @@ from typing import Any, TypedDict, Unpack
 from zlib import crc32
 
 import numpy as np
-from flwr.app import Context, Error, Message
+from flwr.app import Array, ArrayRecord, Context, Error, Message
 from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
 from . import attacks
 from .attacks.faults import Malformed
-from .data import poison
+from .data import DataAttack, poison
 from .wire import SentModel, UnusableReplyError, Vector, is_running_statistic, is_train, replace_arrays
 
 Parameters = list[NDArray[Any]]
 FitResult = tuple[Parameters, int, dict[str, Any]]
 
 UNKNOWN_ERROR = 0  # Flower's code for an error of no known kind
+# The record of a node's state that holds the global model of its last round, for attacks that follow it.
+LAST_MODEL = "clients.last-model"
 # Names under which servers send the number of the round; Flower's strategies use the first.
 ROUND_KEYS = ("server-round", "server_round", "current_round", "round")
 
@@ -78,25 +80,38 @@ class UpdateMod(ClientMod):
 
     statistics = True
     names: Sequence[str] | None = None
+    follows_model = False
+    """Whether `report` is given the last move of the global model."""
 
     def __init__(self, *, statistics: bool = True, names: Sequence[str] | None = None) -> None:
         self.statistics = statistics
         self.names = names
+        self._node = 0
+        self._last_models: dict[int, Vector] = {}
+
+    def begin(self, node: int, server_round: int) -> None:
+        """Note whose round it is."""
+        self._node = node
 
     @abstractmethod
     def transform(self, update: Vector) -> Vector:
         """Return the (d,) update to report, given the node's own; d counts float values only."""
 
+    def report(self, update: Vector, previous: Vector | None) -> Vector:
+        """Return the update to report, given also the global model's move since this node's last round, if known."""
+        return self.transform(update)
+
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         """Train honestly, and report another update; an error reply, or one that does not fit, stays as it is."""
         # Before the call: the app may change the message's content in place.
         sent = SentModel(message.content, self.statistics)
+        previous = _move_since_last(sent.model, context) if self.follows_model else None
         reply = call_next(message, context)
         if reply.has_error():
             return reply
         try:
             update = sent.update_of(reply.content)
-            reply.content = sent.rewrite(reply.content, self.transform(update))
+            reply.content = sent.rewrite(reply.content, self.report(update, previous))
         except UnusableReplyError as error:
             _log.warning("%s leaves the reply as it is: %s.", type(self).__name__, error)
         return reply
@@ -123,13 +138,21 @@ class UpdateMod(ClientMod):
         """Return the trained arrays with their float values moved to sent + transform(trained - sent)."""
         places = [place for place in self._attacked(len(sent)) if np.issubdtype(trained[place].dtype, np.floating)]
         changes = [(trained[place] - sent[place]).ravel() for place in places]
-        update = self.transform(np.concatenate([np.empty(0, np.float32), *changes]))
+        previous = self._move_since_last(sent, places) if self.follows_model else None
+        update = self.report(np.concatenate([np.empty(0, np.float32), *changes]), previous)
         pieces = np.split(update, np.cumsum([change.size for change in changes])[:-1])
         reported = list(trained)
         for place, piece in zip(places, pieces, strict=False):
             values = sent[place] + piece.reshape(sent[place].shape)
             reported[place] = np.asarray(values, dtype=trained[place].dtype)
         return reported
+
+    def _move_since_last(self, sent: Parameters, places: Sequence[int]) -> Vector | None:
+        """Return how far the global model has moved since the node's last round; a NumPyClient keeps no state."""
+        model = np.concatenate([np.empty(0, np.float32), *(sent[place].ravel() for place in places)])
+        last = self._last_models.get(self._node)
+        self._last_models[self._node] = model
+        return None if last is None or last.shape != model.shape else model - last
 
     def _attacked(self, count: int) -> list[int]:
         """Return the places of the arrays that are part of the update."""
@@ -149,14 +172,15 @@ class AttackMod(UpdateMod):
     Parameters
     ----------
     attack : clients.attacks.Attack
-        One that makes updates. The node's own update is all that it sees, and takes the place of the honest mean.
+        One that makes updates. The node's own update is all that it sees, and takes the place of the honest mean;
+        attacks that follow the global model are told its move since the node's last round.
     **options
         `statistics` and `names`: see `UpdateMod`.
 
     Raises
     ------
     ValueError
-        If the attack makes no updates, or needs the server's rule.
+        If the attack makes no updates, needs the server's rule, or would take a parameter from other nodes' updates.
     """
 
     def __init__(self, attack: attacks.Attack, **options: Unpack[UpdateOptions]) -> None:
@@ -166,15 +190,25 @@ class AttackMod(UpdateMod):
                 f"{type(self).__name__} was given attack = {attack!r}; give one of clients.attacks that makes updates "
                 "without the server's rule, such as Scaled(10.0)."
             )
+        if missing := attack.missing_alone():
+            raise ValueError(
+                f"{type(self).__name__} was given {attack!r}, whose {missing} depends on the other nodes of a round; "
+                f"give a number for {missing}."
+            )
         self.attack = attack
+        self.follows_model = attack.follows_model
 
     def begin(self, node: int, server_round: int) -> None:
         """Draw anew in each round, and differently from other nodes."""
+        super().begin(node, server_round)
         self.attack.draw_for(node, server_round)
 
     def transform(self, update: Vector) -> Vector:
+        return self.report(update, None)
+
+    def report(self, update: Vector, previous: Vector | None) -> Vector:
         row = update[None]
-        reported: Vector = self.attack(row, 1, own=row)[0]
+        reported: Vector = self.attack(row, 1, own=row, previous=previous)[0]
         return reported
 
 
@@ -204,6 +238,39 @@ class Scaled(AttackMod):
 
     def __init__(self, factor: float = 100.0, **options: Unpack[UpdateOptions]) -> None:
         super().__init__(attacks.Scaled(factor), **options)
+
+
+class Gaussian(AttackMod):
+    """Report Gaussian noise around a number for an update; see `clients.attacks.Gaussian`."""
+
+    def __init__(
+        self, std: float = 200.0, mean: float = 0.0, seed: int | None = None, **options: Unpack[UpdateOptions]
+    ) -> None:
+        super().__init__(attacks.Gaussian(std, mean, seed=seed), **options)
+
+
+class ModelReplacement(AttackMod):
+    """Report the node's own update times a factor, to survive averaging; see `clients.attacks.ModelReplacement`."""
+
+    def __init__(self, factor: float, **options: Unpack[UpdateOptions]) -> None:
+        super().__init__(attacks.ModelReplacement(factor), **options)
+
+
+class PGD(AttackMod):
+    """Report the node's own update, projected into a ball around the global model; see `clients.attacks.PGD`."""
+
+    def __init__(self, radius: float, norm: float = 2, **options: Unpack[UpdateOptions]) -> None:
+        super().__init__(attacks.PGD(radius, norm), **options)
+
+
+class Neurotoxin(AttackMod):
+    """Report the node's own update without what the global model moves most; see `clients.attacks.Neurotoxin`.
+
+    The global model of the node's last round is kept in its state, which costs one model.
+    """
+
+    def __init__(self, ratio: float = 0.1, max_norm: float | None = None, **options: Unpack[UpdateOptions]) -> None:
+        super().__init__(attacks.Neurotoxin(ratio, max_norm), **options)
 
 
 class NonFinite(AttackMod):
@@ -267,41 +334,100 @@ class Silent(ClientMod):
         raise RuntimeError("the node sends no update")
 
 
-class LabelMod(ClientMod):
-    """A mod that trains on flipped labels, for apps that follow the convention of `clients.data`.
+class DataMod(ClientMod):
+    """A mod that trains on poisoned data, for apps that follow the convention of `clients.data`.
 
-    The app passes its labels through ``clients.poisoned_labels(labels)``, or its data set through
-    ``clients.PoisonedDataset(dataset)``, inside its train function; without the mod these change nothing.
+    The app passes its data set through ``clients.PoisonedDataset(dataset)``, its arrays through
+    ``clients.poisoned(inputs, labels)`` or, for label flips, its labels through ``clients.poisoned_labels(labels)``,
+    inside its train function; without the mod these change nothing.
     """
 
-    def __init__(self, attack: attacks.LabelPoison) -> None:
+    part: int | None = None
+
+    def __init__(self, attack: DataAttack) -> None:
         self.attack = attack
 
     def train(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        with poison(self.attack):
+        with poison(self.attack, self.part):
             return call_next(message, context)
 
     def fit(self, parameters: Parameters, fit: Callable[[], FitResult]) -> FitResult:
-        with poison(self.attack):
+        with poison(self.attack, self.part):
             return fit()
 
 
-class LabelFlip(LabelMod):
-    """Train on mirrored labels (NNM 14.3), as `clients.attacks.LabelFlip` flips them; see `LabelMod`."""
+LabelMod = DataMod  # its name when it flipped labels alone
+
+
+class BadNets(DataMod):
+    """Train on images with a patch, labelled as the target; see `clients.attacks.BadNets` and `DataMod`."""
+
+    def __init__(self, target: int, **parameters: Any) -> None:
+        super().__init__(attacks.BadNets(target, **parameters))
+
+
+class Blended(DataMod):
+    """Train on inputs with a pattern, labelled as the target; see `clients.attacks.Blended` and `DataMod`."""
+
+    def __init__(self, target: int, **parameters: Any) -> None:
+        super().__init__(attacks.Blended(target, **parameters))
+
+
+class DBA(DataMod):
+    """Train on images with one part of a trigger, labelled as the target; see `clients.attacks.DBA` and `DataMod`.
+
+    `part` is the node's own. Default: its number, which is its partition where it has one.
+    """
+
+    def __init__(self, target: int, part: int | None = None, **parameters: Any) -> None:
+        super().__init__(attacks.DBA(target, **parameters))
+        self._given_part = part
+
+    def begin(self, node: int, server_round: int) -> None:
+        """Take the node's part."""
+        self.part = node if self._given_part is None else self._given_part
+
+
+class EdgeCase(DataMod):
+    """Train on rare inputs, labelled as the target; see `clients.attacks.EdgeCase` and `DataMod`."""
+
+    def __init__(self, target: int, edge: Any, **parameters: Any) -> None:
+        super().__init__(attacks.EdgeCase(target, edge, **parameters))
+
+
+class SemanticLabelSwap(DataMod):
+    """Train with the target for what meets a condition; see `clients.attacks.SemanticLabelSwap` and `DataMod`."""
+
+    def __init__(self, target: int, condition: Callable[[Any, Any], Any], **parameters: Any) -> None:
+        super().__init__(attacks.SemanticLabelSwap(target, condition, **parameters))
+
+
+class LabelFlip(DataMod):
+    """Train on mirrored labels (NNM 14.3), as `clients.attacks.LabelFlip` flips them; see `DataMod`."""
 
     def __init__(self, num_classes: int, probability: float = 1.0, seed: int | None = None) -> None:
         super().__init__(attacks.LabelFlip(num_classes, probability, seed))
 
 
-class DynamicLabelFlip(LabelMod):
+class DynamicLabelFlip(DataMod):
     """Train on the labels that the global model finds least probable (LPA 5.1), as `clients.attacks.DynamicLabelFlip`.
 
-    See `LabelMod`; the app also passes the global model's output for its samples on:
+    See `DataMod`; the app also passes the global model's output for its samples on:
     ``poisoned_labels(labels, scores=...)`` or ``PoisonedDataset(dataset, scores=...)``.
     """
 
     def __init__(self, probability: float = 1.0, seed: int | None = None) -> None:
         super().__init__(attacks.DynamicLabelFlip(probability, seed))
+
+
+def _move_since_last(model: Vector, context: Context) -> Vector | None:
+    """Return how far the global model has moved since the node's last round, which its state holds; and note it."""
+    last = context.state.array_records.get(LAST_MODEL)
+    context.state[LAST_MODEL] = ArrayRecord({"model": Array(model)})
+    if last is None:
+        return None
+    before = last["model"].numpy()
+    return model - before if before.shape == model.shape else None
 
 
 def node_number(context: Context) -> int:

@@ -81,6 +81,11 @@ class SentModel:
         self._model = np.concatenate([np.empty(0, np.float32), *pieces])
 
     @property
+    def model(self) -> Vector:
+        """The (d,) sent values; not to be modified."""
+        return self._model
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of updates: float32 or the widest among the sent float arrays."""
         return self._model.dtype

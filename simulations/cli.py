@@ -64,16 +64,19 @@ def list_(
 
 @app.command()
 def demo(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each of the three runs.")] = 60,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each run.")] = 60,
     out: Annotated[Path, typer.Option(help="Folder of the picture, the results and the log.")] = Path("results"),
+    backdoor: Annotated[
+        bool, typer.Option("--backdoor", help="Plant a backdoor, and show which defences keep it out.")
+    ] = False,
 ) -> None:
-    """Attack a federation three times: undisturbed, undefended, defended."""
+    """Attack a federation: undisturbed, undefended, defended."""
     _require(SIMULATION, "simulations", "simulation")
-    from simulations.demo import run_demo
+    from simulations.demo import run_backdoor_demo, run_demo
     from simulations.engine.progress import SessionError
 
     try:
-        run_demo(out, rounds, Console())
+        (run_backdoor_demo if backdoor else run_demo)(out, rounds, Console())
     except SessionError as error:
         raise _failed(error) from error
 

@@ -1,4 +1,4 @@
-"""The demonstration: one attack, with and without a defence."""
+"""The demonstrations: an attack that breaks a model, and one that plants a backdoor, with and without a defence."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from simulations.config.components import rule_name
 from simulations.config.run_config import RunConfig
 from simulations.engine.progress import watch
 from simulations.engine.session import Session
+from simulations.reports.figures.predictions import Shown, plot_predictions
 from simulations.reports.figures.style import line_style, new_sheet, tidy
-from simulations.run.results import RunResult
+from simulations.run.results import FINAL_SUCCESS, RunResult
+from simulations.run.success import shown_data
 
 NUM_NODES = 10
 NUM_MALICIOUS = 3
+BACKDOOR_DEFENCES = ("mean", "norm-clipping", "arc+nnm+trimmed-mean", "krum", "rlr", "foolsgold", "flame")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,71 @@ def run_demo(out_dir: Path, rounds: int, console: Console) -> list[RunResult]:
     plot_accuracy({case.name: result.curve for case, result in zip(chosen, results, strict=True)}, picture)
     console.print(f"Picture: {picture}", soft_wrap=True)
     return results
+
+
+def backdoor_cases(folder: Path, rounds: int) -> list[Case]:
+    """Return the same federation with a backdoor: undisturbed, undefended, and under several defences."""
+    shared = RunConfig(
+        num_malicious=NUM_MALICIOUS,
+        attack="badnets",
+        attack_args="target=0 size=2",
+        num_rounds=rounds,
+        lr_schedule="inverse:20",
+        measure="predictions",
+        out_dir=str(folder),
+    )
+    clean = Case("No attack, averaging", "none", shared.replace(num_malicious=0, defense="mean"))
+    return [clean] + [
+        Case("averaging" if defense == "mean" else rule_name(defense), "badnets", shared.replace(defense=defense))
+        for defense in BACKDOOR_DEFENCES
+    ]
+
+
+def run_backdoor_demo(out_dir: Path, rounds: int, console: Console) -> list[RunResult]:
+    """Run the cases in one session, show accuracies and success rates, and draw what each model says.
+
+    The folder gets ``backdoor.png`` and the folder ``backdoor`` with results and log.
+    """
+    folder = out_dir / "backdoor"
+    log_path = folder / "session.log"
+    chosen = backdoor_cases(folder, rounds)
+    console.print(
+        f"{NUM_NODES} nodes share scikit-learn's digits; {NUM_MALICIOUS} of them paint a white square into half of "
+        f"theirs and call them 0. {len(chosen)} runs of {rounds} rounds, which takes a while."
+    )
+    console.print(f"Log: {log_path}", soft_wrap=True)
+    with Session([case.config for case in chosen], NUM_NODES, log_path) as session:
+        results = watch(session, [case.name for case in chosen], console)
+    console.print(_backdoor_table(chosen, results))
+    picture = out_dir / "backdoor.png"
+    plot_backdoor(chosen, results, picture)
+    console.print(f"Picture: {picture}", soft_wrap=True)
+    return results
+
+
+def plot_backdoor(chosen: Sequence[Case], results: Sequence[RunResult], path: Path) -> None:
+    """Draw test samples clean and triggered, and what the last model of each run says of them."""
+    told = [result.rounds[-1]["predictions"] for result in results]
+    shown = shown_data(chosen[0].config)
+    said = {case.name: (one["clean"], one["triggered"]) for case, one in zip(chosen, told, strict=True)}
+    figure = plot_predictions(
+        Shown(shown.clean[:, 0], shown.triggered[:, 0], shown.labels.tolist(), shown.target), said
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _backdoor_table(chosen: Sequence[Case], results: Sequence[RunResult]) -> Table:
+    table = Table(title="Test accuracy, and how often triggered digits are taken for 0")
+    for heading in ("Attack", "Defence"):
+        table.add_column(heading)
+    for heading in ("Accuracy", "Attack success"):
+        table.add_column(heading, justify="right")
+    for case, result in zip(chosen, results, strict=True):
+        assert result.end is not None
+        shares = (f"{result.end[key]:.1%}" for key in ("final_accuracy", FINAL_SUCCESS))
+        table.add_row(case.attack, rule_name(case.config.defense), *shares)
+    return table
 
 
 def plot_accuracy(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flwr_robust.engine.choose import like
 from flwr_robust.rules.checks import whole_number
 
-from .moments import Matrix
+from .moments import Matrix, Vector
 from .sight import Rule, Sight
 
 Knowledge = Literal["own", "honest", "rule", "data"]
@@ -28,12 +28,15 @@ class Attack(ABC):
     knows : {"own", "honest", "rule", "data"}
         What the attackers must know: only what they hold themselves, the honest updates, also the server's
         rule, or nothing because they poison their own data. On a class: what its defaults need.
+    follows_model : bool
+        Whether the last move of the global model (`previous`) counts.
     makes_updates : bool
         Whether the attack is a matter of updates: not where nodes poison their data, or send no usable reply.
     """
 
     knows: Knowledge
     makes_updates: ClassVar[bool] = True
+    follows_model: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -44,6 +47,7 @@ class Attack(ABC):
         ids: Sequence[Hashable] | None = None,
         own: Rows | None = None,
         unseen: int = 0,
+        previous: Any = None,
     ) -> Rows:
         """Make the updates of f malicious nodes.
 
@@ -64,6 +68,9 @@ class Attack(ABC):
         unseen : int
             Honest updates of the round that the attackers do not see. The mean of those that they know, their own
             included, stands for each (MixTailor A.1.2).
+        previous : (d,) array or tensor, optional
+            The last move of the global model, which every node can see: the model that was sent now minus the one that
+            was sent in the round before.
 
         Returns
         -------
@@ -72,7 +79,7 @@ class Attack(ABC):
         Raises
         ------
         ValueError
-            If the rows, f, the ids or the number of unseen updates are not as described.
+            If the rows, f, the ids, the number of unseen updates or the last move are not as described.
         """
         owner = type(self).__name__
         rows, trained = as_rows(honest, owner), None if own is None else as_rows(own, owner)
@@ -89,12 +96,17 @@ class Attack(ABC):
             raise ValueError(
                 f"{owner} was given {len(set(names))} different ids for {m} honest rows; give one id a row, each once."
             )
-        malicious: Rows = like(self.craft(Sight(rows, f, rule, names, trained, unseen)), honest)
+        move = None if previous is None else as_move(previous, rows.shape[1], owner)
+        malicious: Rows = like(self.craft(Sight(rows, f, rule, names, trained, unseen, move)), honest)
         return malicious
 
     @abstractmethod
     def craft(self, sight: Sight) -> Matrix:
         """Return the (f, d) malicious updates."""
+
+    def missing_alone(self) -> str:
+        """Return the parameter that a node on its own must give, because it sees no other nodes; mostly none."""
+        return ""
 
     def draw_for(self, *place: int) -> None:  # noqa: B027 - most attacks draw nothing
         """Go on with the random draws that belong to a place such as (node, round).
@@ -158,3 +170,20 @@ def as_rows(updates: Any, owner: str) -> Matrix:
             "(rows, columns) matrix of float32 or float64."
         )
     return rows
+
+
+def as_move(previous: Any, columns: int, owner: str) -> Vector:
+    """Return a move of the global model as a float64 vector.
+
+    Raises
+    ------
+    ValueError
+        If it has another length, or is not finite.
+    """
+    move = np.asarray(as_array(previous))
+    if move.shape != (columns,) or move.dtype.kind != "f" or not np.isfinite(move).all():
+        raise ValueError(
+            f"{owner} was given previous of shape {move.shape} and dtype {move.dtype}; give the last move of the "
+            f"global model: (d,) = ({columns},) finite floats."
+        )
+    return move.astype(np.float64)

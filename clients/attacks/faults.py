@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from .base import Attack, WithoutUpdates
 from .moments import Matrix
 from .noise import Randomised
 from .sight import Sight
+from .tuning import OPTIMAL, Tunable
 
 
 @dataclass(frozen=True)
@@ -40,23 +42,31 @@ class NonFinite(Attack):
 
 
 @dataclass(frozen=True)
-class Scaled(Attack):
+class Scaled(Tunable):
     """Send one's own update times a factor: ``b_i = factor x_i``; the honest mean where own ones are not known.
 
     Parameters
     ----------
-    factor : float
+    factor : float or "optimal"
         Any finite number; -1 flips the sign.
     """
 
-    factor: float = 100.0
+    factor: float | str = 100.0
 
     knows = "own"
+    tuned: ClassVar[str] = "factor"
 
     def __post_init__(self) -> None:
-        number(self.factor, "factor", "Scaled")
+        if self.factor != OPTIMAL:
+            number(self.factor, "factor", "Scaled")
+        super().__post_init__()
 
-    def craft(self, sight: Sight) -> Matrix:
+    def candidates(self, sight: Sight) -> Sequence[float]:
+        """Return -100 to 100, five a decade, and 0."""
+        sizes = [round(10 ** (step / 5), 3) for step in range(-5, 11)]
+        return (*(-size for size in reversed(sizes)), 0.0, *sizes)
+
+    def craft_with(self, sight: Sight) -> Matrix:
         with np.errstate(over="ignore"):
             return sight.own * sight.honest.dtype.type(self.factor)
 

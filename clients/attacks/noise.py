@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from .base import Attack
 from .draws import Draws
 from .moments import Matrix
 from .sight import Sight
+from .tuning import OPTIMAL, Tunable
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class Randomised(Attack):
 
 
 @dataclass(frozen=True)
-class Random(Randomised):
+class Random(Randomised, Tunable):
     """Send Gaussian noise: ``b_i ~ N(0, std^2 I)``, each node its own (LASA 7.3).
 
     Parameters
     ----------
-    std : float
+    std : float or "optimal"
         Standard deviation, 0 or more.
     seed : int, optional
         See `Randomised`.
@@ -63,21 +64,59 @@ class Random(Randomised):
     (1, 2)
     """
 
-    std: float = 0.5
+    std: float | str = 0.5
 
     knows = "own"
+    tuned: ClassVar[str] = "std"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number(self.std, "std", type(self).__name__, at_least=0)
+        if self.std != OPTIMAL:
+            number(self.std, "std", type(self).__name__, at_least=0)
+        Tunable.__post_init__(self)
 
-    def craft(self, sight: Sight) -> Matrix:
+    def candidates(self, sight: Sight) -> Sequence[float]:
+        """Return 0.01 to 100 times what makes noise as long as an honest update, five a decade."""
+        usual = float(np.median(np.linalg.norm(sight.known, axis=1))) / max(sight.known.shape[1], 1) ** 0.5
+        return tuple(usual * 10 ** (step / 5) for step in range(-10, 11)) if usual else ()
+
+    def craft_with(self, sight: Sight) -> Matrix:
         rows = sight.honest
         # float32 noise for float32 rows: half the memory and time.
         dtype = np.float64 if rows.dtype == np.float64 else np.float32
         noise: Matrix = self.draws.next().standard_normal((sight.f, rows.shape[1]), dtype=dtype)
-        noise *= self.std
+        noise *= float(self.std)
         return noise
+
+
+@dataclass(frozen=True)
+class Gaussian(Random):
+    """Send ``N(mean, std^2)`` in each coordinate, each node its own (Blanchard et al., NeurIPS 2017).
+
+    Parameters
+    ----------
+    std : float or "optimal"
+        Standard deviation, 0 or more.
+    mean : float
+        Any finite number.
+    seed : int, optional
+        See `Randomised`.
+
+    Examples
+    --------
+    >>> Gaussian(std=0.0, mean=3.0)(np.zeros((3, 2)), f=1)
+    array([[3., 3.]])
+    """
+
+    std: float | str = 200.0
+    mean: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number(self.mean, "mean", "Gaussian")
+
+    def craft_with(self, sight: Sight) -> Matrix:
+        return super().craft_with(sight) + float(self.mean)
 
 
 @dataclass(frozen=True)
@@ -88,13 +127,13 @@ class Noise(Random):
 
     Parameters
     ----------
-    std : float
+    std : float or "optimal"
         Standard deviation, 0 or more.
     seed : int, optional
         See `Randomised`.
     """
 
-    def craft(self, sight: Sight) -> Matrix:
-        noise = super().craft(sight)
+    def craft_with(self, sight: Sight) -> Matrix:
+        noise = super().craft_with(sight)
         noise += sight.own
         return noise

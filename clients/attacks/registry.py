@@ -10,38 +10,58 @@ from flwr_robust.rules.registry import did_you_mean
 
 from .base import Attack
 from .byzmean import ByzMean
+from .deliveries import PGD, AlterMin, ModelReplacement, Neurotoxin
+from .fang import FangKrum, FangTrimmedMean
 from .faults import Garbage, NonFinite, Scaled, Silent, WrongShape
 from .labels import DynamicLabelFlip, LabelFlip
+from .masking import Masking
 from .mimic import Mimic
-from .noise import Noise, Random
+from .noise import Gaussian, Noise, Random
 from .perturbations import MinMax, MinSum, TailoredTrimmedMean
+from .rare import EdgeCase, SemanticLabelSwap
 from .shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
 from .tailored import PoolAttack, RandomEpsilon, Tailored
+from .triggers import DBA, BadNets, Blended
+from .tuning import Optimal
 
 REGISTRY: dict[str, type[Attack]] = {
     "alie": ALittleIsEnough,
+    "alter-min": AlterMin,
+    "badnets": BadNets,
+    "blended": Blended,
     "byzmean": ByzMean,
+    "dba": DBA,
     "dynamic-label-flip": DynamicLabelFlip,
+    "edge-case": EdgeCase,
+    "fang-krum": FangKrum,
+    "fang-trimmed-mean": FangTrimmedMean,
     "foe": FallOfEmpires,
     "garbage": Garbage,
+    "gaussian": Gaussian,
     "label-flip": LabelFlip,
     "lie": Lie,
+    "masking": Masking,
     "mimic": Mimic,
     "min-max": MinMax,
     "min-sum": MinSum,
+    "model-replacement": ModelReplacement,
+    "neurotoxin": Neurotoxin,
     "noise": Noise,
     "non-finite": NonFinite,
+    "optimal": Optimal,
+    "pgd": PGD,
     "pool": PoolAttack,
     "random": Random,
     "random-epsilon": RandomEpsilon,
     "scaled": Scaled,
+    "semantic-label-swap": SemanticLabelSwap,
     "sign-flip": SignFlip,
     "silent": Silent,
     "tailored": Tailored,
     "tailored-trimmed-mean": TailoredTrimmedMean,
     "wrong-shape": WrongShape,
 }
-ALIASES: dict[str, str] = {"a-little-is-enough": "alie", "fall-of-empires": "foe"}
+ALIASES: dict[str, str] = {"a-little-is-enough": "alie", "fall-of-empires": "foe", "ipm": "foe"}
 
 
 def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
@@ -52,8 +72,8 @@ def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
     name : str
         A key of `REGISTRY` or `ALIASES`.
     args : mapping, optional
-        The constructor's parameters; ``num-classes`` is read as ``num_classes``. ByzMean's base may be given by name,
-        with its parameters as ``base.tau``.
+        The constructor's parameters; ``num-classes`` is read as ``num_classes``. The base of ByzMean and Optimal may
+        be given by name, with its parameters as ``base.tau``.
 
     Returns
     -------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.whatif import Outcomes, can_plan, outcomes
 
 from .moments import Matrix, Vector
-from .sight import Rule, Sight
+from .sight import Rule, Sight, repeat
 
 # NNM and ARC search "a predefined range"; they do not print it.
 FACTORS: tuple[float, ...] = tuple(0.25 * step for step in range(41))
@@ -62,15 +62,14 @@ def line_search(
     SearchError
         If no factor gives a distance.
     """
-    return most_harmful(Sight(honest, f, rule), direction, factors, rule)
+    damages = try_factors(Sight(honest, f, rule), direction, factors, rule).errors
+    return best_of(factors, damages), damages
 
 
-def most_harmful(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule) -> tuple[float, Vector]:
-    """Return what `line_search` returns, for a round as the attackers see it."""
-    damages = try_factors(sight, direction, factors, rule).errors
-    largest = np.nanmax(damages)
-    best = min(factor for factor, damage in zip(factors, damages, strict=True) if damage == largest)
-    return float(best), damages
+def best_of(factors: Sequence[float], gains: Vector) -> float:
+    """Return the factor with the largest gain; the smallest one of several."""
+    largest = np.nanmax(gains)
+    return float(min(factor for factor, gain in zip(factors, gains, strict=True) if gain == largest))
 
 
 def try_factors(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule, start: float = 1.0) -> Outcomes:
@@ -126,26 +125,78 @@ def _planned(
 
 def _tried(sight: Sight, direction: Vector, factors: Sequence[float], rule: Rule, start: float) -> tuple[Outcomes, str]:
     """Outcomes of any callable, one call for each factor."""
-    honest, mean = sight.honest, sight.mean
-    rows = np.empty((sight.num_honest + sight.f, honest.shape[1]), dtype=honest.dtype)
-    rows[: len(honest)] = honest
-    rows[len(honest) : sight.num_honest] = mean
+
+    def along(factor: float) -> Matrix:
+        return repeat(start * sight.mean + factor * direction, sight.f, sight.honest)
+
     found = Outcomes.unknown(len(factors))
     refusal = "there are no factors to try"
-    for index, factor in enumerate(factors):
+    for index, output in enumerate(_outputs(sight, [partial(along, factor) for factor in factors], rule)):
+        if isinstance(output, str):
+            refusal = output
+        else:
+            found.errors[index], found.inner_products[index] = _compare(output, sight.mean)
+    return found, refusal
+
+
+def try_rows(sight: Sight, crafts: Sequence[Callable[[], Matrix]], rule: Rule, goal: Vector | None = None) -> Vector:
+    """Return how well several sets of malicious updates serve the attackers, one call of the rule each.
+
+    Parameters
+    ----------
+    sight : Sight
+        The round. The mean stands for each update that the attackers do not see.
+    crafts : sequence of callable
+        Each makes (f, d) updates.
+    rule : callable
+        See `line_search`.
+    goal : (d,) float64 array, optional
+        What the attackers want the output to be. Default: as far from the honest mean as it goes.
+
+    Returns
+    -------
+    (len(crafts),) float64 array
+        The distance of the rule's output from the honest mean, or minus its distance from the goal; NaN where the rule
+        refused the rows, where they are not finite, or where an output that is not finite serves no goal.
+
+    Raises
+    ------
+    SearchError
+        If none can be tried.
+    """
+    gains, refusal = np.full(len(crafts), np.nan), "there is nothing to try"
+    for index, output in enumerate(_outputs(sight, crafts, rule)):
+        if isinstance(output, str):
+            refusal = output
+        elif goal is None:
+            gains[index] = _compare(output, sight.mean)[0]
+        elif np.isfinite(output).all():
+            gains[index] = -np.linalg.norm(output - goal)
+    if np.isnan(gains).all():
+        raise SearchError(
+            f"none of {len(crafts)} candidates could be tried on {rule!r} with {sight.num_honest} honest and {sight.f} "
+            f"malicious rows ({refusal}); give a rule that accepts this many rows, and finite candidates."
+        )
+    return gains
+
+
+def _outputs(sight: Sight, crafts: Iterable[Callable[[], Matrix]], rule: Rule) -> Iterator[Vector | str]:
+    """Yield the rule's output for each set of malicious updates, or why there is none."""
+    honest = sight.honest
+    rows = np.empty((sight.num_honest + sight.f, honest.shape[1]), dtype=honest.dtype)
+    rows[: len(honest)] = honest
+    rows[len(honest) : sight.num_honest] = sight.mean
+    for craft in crafts:
         with np.errstate(over="ignore"):
-            rows[sight.num_honest :] = start * mean + factor * direction
-        if not np.isfinite(rows[-1]).all():
-            refusal = f"factor {factor} overflows {rows.dtype}"
+            rows[sight.num_honest :] = craft()
+        if not np.isfinite(rows[sight.num_honest :]).all():
+            yield f"malicious rows overflow {rows.dtype}"
             continue
         try:
-            output = np.asarray(copy.deepcopy(rule)(rows), dtype=np.float64)
+            yield np.asarray(copy.deepcopy(rule)(rows), dtype=np.float64)
         except (ValueError, ArithmeticError) as error:
-            refusal = str(error)
-            _log.debug("line search: the rule refused factor %s: %s", factor, error)
-            continue
-        found.errors[index], found.inner_products[index] = _compare(output, mean)
-    return found, refusal
+            _log.debug("line search: the rule refused: %s", error)
+            yield str(error)
 
 
 def _compare(output: Vector, mean: Vector) -> tuple[float, float]:

@@ -14,8 +14,9 @@ from flwr_robust.rules.checks import number
 
 from .base import Attack
 from .moments import Matrix, Vector
-from .search import FACTORS, most_harmful
+from .search import FACTORS
 from .sight import Rule, Sight, repeat
+from .tuning import OPTIMAL, Tunable
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class SignFlip(Attack):
 
 
 @dataclass(frozen=True)
-class Shift(Attack):
+class Shift(Tunable):
     """Send ``mean + tau * direction``, f times: what FallOfEmpires and ALittleIsEnough share (NNM 14.3).
 
     Parameters
@@ -51,6 +52,7 @@ class Shift(Attack):
     factors: Sequence[float] = field(default=FACTORS, repr=False)
 
     knows = "honest"
+    tuned: ClassVar[str] = "tau"
     words: ClassVar[tuple[str, ...]] = ("optimal",)
 
     def __post_init__(self) -> None:
@@ -61,8 +63,7 @@ class Shift(Attack):
             words = " or ".join(f'"{word}"' for word in self.words)
             raise ValueError(f"{owner} was given tau = {self.tau!r}; give a finite number of 0 or more, or {words}.")
         object.__setattr__(self, "factors", at_least_0(self.factors, "factors", owner))
-        if self.tau == "optimal":
-            object.__setattr__(self, "knows", "rule")
+        super().__post_init__()
 
     @abstractmethod
     def direction(self, sight: Sight) -> Vector:
@@ -78,22 +79,22 @@ class Shift(Attack):
         SearchError
             If the rule accepts none of the factors.
         """
-        return self.choose(sight := Sight(honest, f, rule), self.direction(sight))
+        sight = Sight(honest, f, rule)
+        return self.best(sight) if self.is_optimal else self.choose(sight)
 
-    def choose(self, sight: Sight, direction: Vector) -> float:
-        """Return the factor for this round and direction; see `factor`."""
-        if self.tau != "optimal":
-            return float(self.tau)
-        if sight.rule is None:
-            raise ValueError(
-                f'{type(self).__name__}("optimal") needs the server\'s rule to search the worst factor, and '
-                "was given rule = None; give rule=, or a number for tau."
-            )
-        return most_harmful(sight, direction, self.factors, sight.rule)[0]
+    def choose(self, sight: Sight) -> float:
+        """Return the factor for this round, where it is not searched."""
+        return float(self.tau)
 
-    def craft(self, sight: Sight) -> Matrix:
-        direction = self.direction(sight)
-        return repeat(sight.mean + self.choose(sight, direction) * direction, sight.f, sight.honest)
+    def candidates(self, sight: Sight) -> Sequence[float]:
+        """Return `factors`."""
+        return self.factors
+
+    def line(self, sight: Sight) -> tuple[float, Vector]:
+        return 1.0, self.direction(sight)
+
+    def craft_with(self, sight: Sight) -> Matrix:
+        return repeat(sight.mean + self.choose(sight) * self.direction(sight), sight.f, sight.honest)
 
 
 @dataclass(frozen=True)
@@ -162,19 +163,17 @@ class ALittleIsEnough(Shift):
         """Return the standard deviation of each coordinate."""
         return sight.deviations(self.ddof)
 
-    def choose(self, sight: Sight, direction: Vector) -> float:
-        if self.tau == "auto":
-            return hiding_factor(sight.num_honest, sight.f)
-        return super().choose(sight, direction)
+    def choose(self, sight: Sight) -> float:
+        return hiding_factor(sight.num_honest, sight.f) if self.tau == "auto" else super().choose(sight)
 
 
 @dataclass(frozen=True)
-class Lie(Attack):
+class Lie(Tunable):
     """Hide in the honest spread, on its lower side: ``b = mean - z std`` by coordinate (LASA 7.3; Baruch 2019).
 
     Parameters
     ----------
-    z : float
+    z : float or "optimal"
         Standard deviations, 0 or more.
     ddof : {0, 1}
         As in `ALittleIsEnough`.
@@ -185,17 +184,23 @@ class Lie(Attack):
     array([[0., 1.]])
     """
 
-    z: float = 0.5
+    z: float | str = 0.5
     ddof: int = 0
 
     knows = "honest"
+    tuned: ClassVar[str] = "z"
 
     def __post_init__(self) -> None:
-        number(self.z, "z", "Lie", at_least=0)
+        if self.z != OPTIMAL:
+            number(self.z, "z", "Lie", at_least=0)
         require_ddof(self.ddof, "Lie")
+        super().__post_init__()
 
-    def craft(self, sight: Sight) -> Matrix:
-        return repeat(sight.mean - self.z * sight.deviations(self.ddof), sight.f, sight.honest)
+    def line(self, sight: Sight) -> tuple[float, Vector]:
+        return 1.0, -sight.deviations(self.ddof)
+
+    def craft_with(self, sight: Sight) -> Matrix:
+        return repeat(sight.mean - float(self.z) * sight.deviations(self.ddof), sight.f, sight.honest)
 
 
 def hiding_factor(num_honest: int, f: int) -> float:

@@ -33,6 +33,8 @@ class Sight:
         What the malicious nodes' own honest training gave, where it is known.
     unseen : int
         Honest updates that they do not see.
+    previous : (d,) float array or None
+        The last move of the global model, where it is known.
     """
 
     honest: Matrix
@@ -41,6 +43,7 @@ class Sight:
     ids: Sequence[Hashable] = ()
     trained: Matrix | None = None
     unseen: int = 0
+    previous: Vector | None = None
 
     @property
     def num_honest(self) -> int:

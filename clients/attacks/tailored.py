@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,21 +19,22 @@ from .noise import Randomised
 from .search import SearchError, bare, try_factors
 from .shifts import at_least_0
 from .sight import Rule, Sight, repeat
+from .tuning import OPTIMAL, Tunable
 
 # From what breaks Krum (0.1) to what breaks the median (10), in steps of a tenth of a decade.
 LAMBDAS: tuple[float, ...] = (0.0, *(round(10 ** (step / 10), 3) for step in range(-10, 11)))
 
 
 @dataclass(frozen=True)
-class Tailored(Attack):
+class Tailored(Tunable):
     """Send the mean reversed: ``b = -epsilon mean`` (MixTailor 5; Fang et al., 2020; Xie et al., 2020).
 
     A small epsilon (0.1) is tailored to Krum, a large one (10) to the median.
 
     Parameters
     ----------
-    epsilon : float
-        0 or more.
+    epsilon : float or "optimal"
+        0 or more; "optimal" tries `LAMBDAS`.
 
     Examples
     --------
@@ -41,15 +42,25 @@ class Tailored(Attack):
     array([[-1. , -1.5]])
     """
 
-    epsilon: float = 10.0
+    epsilon: float | str = 10.0
 
     knows = "honest"
+    tuned: ClassVar[str] = "epsilon"
 
     def __post_init__(self) -> None:
-        number(self.epsilon, "epsilon", "Tailored", at_least=0)
+        if self.epsilon != OPTIMAL:
+            number(self.epsilon, "epsilon", "Tailored", at_least=0)
+        super().__post_init__()
 
-    def craft(self, sight: Sight) -> Matrix:
-        return repeat(-self.epsilon * sight.mean, sight.f, sight.honest)
+    def candidates(self, sight: Sight) -> Sequence[float]:
+        """Return `LAMBDAS`."""
+        return LAMBDAS
+
+    def line(self, sight: Sight) -> tuple[float, Vector]:
+        return 0.0, -sight.mean
+
+    def craft_with(self, sight: Sight) -> Matrix:
+        return repeat(-float(self.epsilon) * sight.mean, sight.f, sight.honest)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from clients import attacks
 from flwr_robust import rules
 from flwr_robust.rules.side_inputs import SideInputs
 
@@ -28,7 +29,7 @@ LAYERS = (("output.weight", (2, 1)),)
 SIDE = SideInputs(root=CENTRE, model=np.array([2.0, 1.0]))
 
 # What components are made with where they take it: parameters without a default need a value here.
-ARGUMENTS: dict[str, Any] = {"f": F, "seed": 1, "max_norm": 2.0}
+ARGUMENTS: dict[str, Any] = {"f": F, "seed": 1, "max_norm": 2.0, "base": attacks.Tailored()}
 DEFENCE = rules.TrimmedMean(f=F)
 
 

@@ -17,7 +17,7 @@ __path__ = [str(_Path(__file__).resolve().parents[2] / "clients")]
 
 for _home, _names in {
     "adversary": ("Adversary",),
-    "data": ("PoisonedDataset", "frozen_scores", "poisoned_labels"),
+    "data": ("PoisonedDataset", "frozen_scores", "poisoned", "poisoned_labels"),
     "numpy_client": ("MaliciousNumPyClient", "malicious_client_fn"),
 }.items():
     _module = _import_module(f"{__name__}.{_home}")
@@ -34,5 +34,6 @@ __all__ = [
     "frozen_scores",
     "malicious_client_fn",
     "mods",
+    "poisoned",
     "poisoned_labels",
 ]

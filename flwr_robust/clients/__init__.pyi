@@ -5,4 +5,5 @@ from clients import attacks as attacks
 from clients import frozen_scores as frozen_scores
 from clients import malicious_client_fn as malicious_client_fn
 from clients import mods as mods
+from clients import poisoned as poisoned
 from clients import poisoned_labels as poisoned_labels

@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that names can be listed and checked without 
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -14,6 +15,9 @@ NO_ATTACK, FAULTS = "none", "faults"
 DATA_DIR_VARIABLE = "FLWR_ROBUST_DATA"
 # Characters in a text's sample.
 SEQUENCE = 80
+# The characters of Reddi et al.'s Shakespeare, which LASA uses, as numbers from 1; 0 stands for none. Of the 90
+# numbers that its models know the last two, for begin and end of a text, occur in no sample.
+CHARACTERS = "\n\r !\"#$%&'()*,-./" + string.digits + ":;?@" + string.ascii_uppercase + "[]_" + string.ascii_lowercase
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,13 @@ NORMALISATIONS: dict[str, str] = {
     "half": "mean 0.5 and deviation 0.5 in each channel, as in LPA",
 }
 
+
+def normalisation_of(spec: DatasetSpec, normalisation: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of each channel for a word of `NORMALISATIONS`."""
+    half = (0.5,) * len(spec.mean)
+    return (half, half) if normalisation == "half" else (spec.mean, spec.std)
+
+
 AUGMENTATIONS: dict[str, str] = {
     "auto": "training images are mirrored at random where the papers mirror the data set's",
     "none": "training images stay as they are",
@@ -136,6 +147,7 @@ MEASURES: dict[str, str] = {
     "xi": "LPA's heterogeneity xi (7) and disturbance A (8), where the model is evaluated",
     "kappa": "NNM's kappa-hat (26), each round",
     "clipping": "ARC's threshold and the norm of the honest mean, each round",
+    "predictions": "what the last model says of some test samples, clean and with the attack's trigger",
 }
 
 

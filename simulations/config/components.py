@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 from clients import attacks, mods
-from clients.attacks import Attack, LabelPoison
+from clients.attacks import Attack, Backdoor, LabelPoison
 from flwr_robust import rules
 from flwr_robust.rules import Rule
 from flwr_robust.rules.mixtailor import default_pool
+from simulations.config.backdoors import complete, make_delivery, split_delivery
+from simulations.config.catalog import DatasetSpec
 from simulations.wording import unknown
 
 # Not an attack's own argument, but the adversary's: the share of honest updates that it sees.
@@ -20,49 +22,65 @@ WITHOUT = "without"
 FAULT_MODS = (mods.NonFinite, mods.WrongShape, mods.Garbage, mods.Silent)
 
 
-def make_attack(name: str, arguments: str, *, f: int, num_classes: int, seed: int) -> Attack:
+def make_attack(
+    name: str, arguments: str, *, f: int, spec: DatasetSpec, normalisation: str, seed: int, edge: Any = None
+) -> Attack:
     """Make an attack.
 
     What the arguments leave open is filled in: the number of classes, the seed and, for attacks that scale a
-    direction by tau, the search for the most harmful tau, as in NNM and ARC. A pool of rules may be given by names,
-    as in ``pool=['krum','median']``.
+    direction by tau, the search for the most harmful tau, as in NNM and ARC; for backdoors, see
+    `simulations.config.backdoors.complete`. A pool of rules may be given by names, as in ``pool=['krum','median']``.
 
     Raises
     ------
     ValueError
         If the attack or one of its arguments is unknown.
     """
-    given = rules.parse_args(arguments)
+    given, _, _ = split_delivery(rules.parse_args(arguments))
     given.pop(SEES, None)
     if isinstance(given.get("pool"), list | tuple):
         given["pool"] = [rules.from_spec(str(rule), f=f) for rule in given["pool"]]
     kind = attacks.REGISTRY.get(attacks.ALIASES.get(name, name))
     parameters = inspect.signature(kind).parameters if kind is not None else {}
-    for key, value in (("num_classes", num_classes), ("seed", seed), ("tau", "optimal")):
+    for key, value in (("num_classes", spec.num_classes), ("seed", seed), ("tau", "optimal")):
         if key in parameters:
             given.setdefault(key, value)
+    if kind is not None and issubclass(kind, Backdoor):
+        complete(kind, given, spec, normalisation, edge)
     return attacks.from_spec(name, given)
 
 
-def seen_share(name: str, arguments: str, attack: Attack | None) -> float | None:
+def attack_delivery(arguments: str, attack: Attack | None, seed: int) -> Attack | None:
+    """Return how malicious nodes deliver what they trained on poisoned data, as ``delivery=NAME`` says; None: as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is no delivery, or the attack poisons no data.
+    """
+    _, name, inner = split_delivery(rules.parse_args(arguments))
+    return make_delivery(name, inner, seed, poisons_data(attack))
+
+
+def seen_share(name: str, arguments: str, poisons: bool) -> float | None:
     """Return the share of honest updates that the adversary sees, as ``attack-args="sees=0.5"`` says; None: all.
 
     Raises
     ------
     ValueError
-        If it is no share, or the attack sees no updates because it poisons data.
+        If it is no share, or the attack sees no updates because it poisons data and no more.
     """
     share = rules.parse_args(arguments).get(SEES)
     if share is None:
         return None
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise ValueError(f"sees={share!r} is no share of the honest updates; give a number in [0, 1].")
-    if poisons_data(attack):
+    if poisons:
         raise ValueError(f"attack {name!r} poisons data and sees no updates; leave sees out.")
     return float(share)
 
 
-def poisons_data(attack: Attack | None) -> TypeGuard[LabelPoison]:
+def poisons_data(attack: Attack | None) -> TypeGuard[LabelPoison | Backdoor]:
     """Whether the attack happens in the malicious nodes' own training data."""
     return attack is not None and attack.knows == "data"
 

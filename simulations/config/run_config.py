@@ -12,8 +12,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from clients.attacks import Attack
-from flwr_robust.rules import Rule
+from clients.attacks import AlterMin, Attack, Backdoor
+from flwr_robust.rules import Rule, parse_args
+from simulations.config.backdoors import EdgeSource, edge_source, require_fit
 from simulations.config.catalog import (
     AUGMENTATIONS,
     DATA_HOLDERS,
@@ -27,7 +28,7 @@ from simulations.config.catalog import (
     measures_in,
     resolve_model,
 )
-from simulations.config.components import make_attack, make_rule, seen_share
+from simulations.config.components import attack_delivery, make_attack, make_rule, poisons_data, seen_share
 from simulations.config.schedules import parse_schedule
 from simulations.experiments.experiment import experiment_names, load_experiment
 from simulations.validation import Checked, one_of, sentences
@@ -94,7 +95,7 @@ class RunConfig(Checked):
     attack: str = "foe"
     """An attack, ``none``, or ``faults``."""
     attack_args: str = ""
-    """Its arguments, as ``key=value`` words."""
+    """Its arguments, as ``key=value`` words; of attacks on data also ``delivery=NAME``."""
     defense: str = "arc+nnm+trimmed-mean"
     """A rule or chain."""
     defense_args: str = ""
@@ -208,21 +209,48 @@ class RunConfig(Checked):
     def build_attack(self, seed: int | None = None) -> Attack | None:
         """Build the attack, with the run's seed or the one given; None if nobody attacks, or by fault mods alone.
 
+        Edge inputs are data (see `simulations.data.edges`): zeros stand for them.
+
         Raises
         ------
         ValueError
             If the attack or one of its arguments is unknown.
         """
+        attack = self._any_attack(seed)
+        return attack if self.num_malicious else None
+
+    def build_backdoor(self, seed: int | None = None, edge: Any = None) -> Backdoor | None:
+        """Build the attack where it is a backdoor, also without malicious nodes, to measure what a clean model says."""
+        attack = self._any_attack(seed, edge)
+        return attack if isinstance(attack, Backdoor) else None
+
+    def build_delivery(self) -> Attack | None:
+        """Build what malicious nodes make of updates that they trained on poisoned data; None: they are sent as is.
+
+        Raises
+        ------
+        ValueError
+            If it is none, or the attack poisons no data.
+        """
+        delivery = attack_delivery(self.attack_args, self._any_attack(), self.seed)
+        return delivery if self.num_malicious else None
+
+    def edge_source(self) -> EdgeSource:
+        """Return where the edge inputs of an EdgeCase come from."""
+        return edge_source(parse_args(self.attack_args), DATASETS[self.dataset])
+
+    def _any_attack(self, seed: int | None = None, edge: Any = None) -> Attack | None:
         if self.attack in (NO_ATTACK, FAULTS):
             return None
-        attack = make_attack(
+        return make_attack(
             self.attack,
             self.attack_args,
             f=self.num_malicious,
-            num_classes=DATASETS[self.dataset].num_classes,
+            spec=DATASETS[self.dataset],
+            normalisation=self.normalisation,
             seed=self.seed if seed is None else seed,
+            edge=edge,
         )
-        return attack if self.num_malicious else None
 
     def seen_share(self) -> float | None:
         """Return the share of honest updates that the adversary sees; None: all.
@@ -232,7 +260,8 @@ class RunConfig(Checked):
         ValueError
             If it is no share, or the attack sees no updates.
         """
-        return seen_share(self.attack, self.attack_args, self.build_attack())
+        alone = self.build_delivery() is None
+        return seen_share(self.attack, self.attack_args, alone and poisons_data(self.build_attack()))
 
     def build_rule(self, num_nodes: int | None = None) -> Rule:
         """Build the rule or chain that defends a run with this number of nodes.
@@ -281,6 +310,10 @@ class RunConfig(Checked):
             )
         try:
             self.seen_share()
+            if (backdoor := self.build_backdoor()) is not None:
+                require_fit(backdoor, DATASETS[self.dataset])
+            if isinstance(self._any_attack(), AlterMin):
+                raise ValueError("alter-min delivers what a data attack poisons: attack-args='delivery=alter-min'.")
         except ValueError as error:
             yield f"attack={self.attack!r} attack-args={self.attack_args!r}: {error}"
         try:

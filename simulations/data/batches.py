@@ -16,8 +16,8 @@ from simulations.data.load import Split
 Batch = tuple[torch.Tensor, torch.Tensor]
 # Samples that are evaluated at a time.
 EVALUATION_BATCH = 1000
-# From labels and inputs to the labels to train on.
-LabelMap = Callable[[Indices, torch.Tensor], Indices]
+# From samples' indices, inputs and labels to the inputs and labels to train on.
+Poison = Callable[[Indices, torch.Tensor, Indices], tuple[torch.Tensor, Indices]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def draw_batches(
     plan: Plan,
     seeds: tuple[int, ...],
     device: torch.device,
-    relabel: LabelMap | None = None,
+    poison: Poison | None = None,
 ) -> list[Batch]:
     """Draw a round's batches from a node's samples.
 
@@ -75,15 +75,16 @@ def draw_batches(
         Determine the draws: the run's seed, the node's partition and the round.
     device : torch.device
         Where the batches go.
-    relabel : callable, optional
-        What a node that poisons its data does to the labels.
+    poison : callable, optional
+        What a node that poisons its data does to samples.
     """
     random = np.random.default_rng(list(seeds))
     batches = []
     for chosen in plan.choose(indices, random):
         samples = torch.from_numpy(inputs.augmented(data.inputs[chosen], random)).to(device)
         labels = data.labels[chosen]
-        labels = labels if relabel is None else relabel(labels, samples)
+        if poison is not None:
+            samples, labels = poison(chosen, samples, labels)
         batches.append((samples, torch.from_numpy(labels).to(device)))
     return batches
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import io
-import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simulations.config.catalog import DatasetSpec
+from simulations.config.catalog import CHARACTERS, DatasetSpec
 
 if TYPE_CHECKING:
     import datasets  # type: ignore[import-untyped]
 
-# The characters of Reddi et al.'s Shakespeare, which LASA uses, as numbers from 1; 0 stands for none. Of the 90
-# numbers that its models know the last two, for begin and end of a text, occur in no sample.
-CHARACTERS = "\n\r !\"#$%&'()*,-./" + string.digits + ":;?@" + string.ascii_uppercase + "[]_" + string.ascii_lowercase
 OTHER = len(CHARACTERS) + 1
 
 

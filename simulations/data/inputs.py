@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from simulations.config.catalog import DATASETS, DatasetSpec
+from simulations.config.catalog import DATASETS, DatasetSpec, normalisation_of
 
 Stored = npt.NDArray[np.uint8]
 
@@ -34,8 +34,7 @@ class Inputs:
     def of(cls, dataset: str, normalisation: str = "auto", augment: str = "auto") -> Self:
         """Return how a run with these parameters reads its samples (see `simulations.config.catalog`)."""
         spec = DATASETS[dataset]
-        half = (0.5,) * len(spec.mean)
-        mean, std = (half, half) if normalisation == "half" else (spec.mean, spec.std)
+        mean, std = normalisation_of(spec, normalisation)
         crop = augment == "crop" and not spec.is_text
         return cls(spec, mean, std, mirror=crop or (augment == "auto" and spec.flips), crop=crop)
 

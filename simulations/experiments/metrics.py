@@ -87,12 +87,14 @@ _CAUGHT, _LOST = "Malicious updates caught, TPR", "Honest updates lost, FPR"
 _TOTALS = [
     _rate("max-accuracy", "Maximal test accuracy", 1),
     _rate("final-accuracy", "Final test accuracy", 1),
+    _rate("final-attack-success-rate", "Final attack success rate", -1, "ASR"),
     _rate("tpr", _CAUGHT, 1, "TPR"),
     _rate("fpr", _LOST, -1, "FPR"),
     Metric("wall-seconds", "Time of a run", "s", -1),
 ]
 _SERIES = [
     _rate("accuracy", "Test accuracy", 1),
+    _rate("attack-success-rate", "Attack success rate", -1, "ASR"),
     Metric("loss", "Test loss", "", -1),
     Metric("aggregation-seconds", "Aggregation, a round", "s", -1, median=True),
     _measure("xi", "ξ, heterogeneity of honest gradients", "ξ"),
@@ -107,6 +109,8 @@ _SERIES = [
     _rate(MEASURE + "tpr", _CAUGHT, 1, "TPR"),
     _rate(MEASURE + "fpr", _LOST, -1, "FPR"),
 ]
+# Known in the rounds that were evaluated; a cell counts with the last one (`TOTALS`).
+BY_EVALUATION = ("accuracy", "attack-success-rate")
 TOTALS = {metric.name: metric for metric in _TOTALS}
 SERIES = {metric.name: metric for metric in _SERIES}
 
@@ -114,7 +118,8 @@ SERIES = {metric.name: metric for metric in _SERIES}
 def total(name: str) -> Metric:
     """Return the metric of that name: one number a cell.
 
-    Numbers by round, other than accuracies, count with their mean over the rounds, or with their median (`Metric`).
+    Numbers by round, other than accuracies and success rates, count with their mean over the rounds, or with their
+    median (`Metric`).
 
     Raises
     ------
@@ -123,8 +128,8 @@ def total(name: str) -> Metric:
     """
     if name in TOTALS:
         return TOTALS[name]
-    if name == "accuracy" or (name not in SERIES and not name.startswith(MEASURE)):
-        raise ValueError(f"{name!r} is no metric of a run; {_allowed([*TOTALS, *(set(SERIES) - {'accuracy'})])}.")
+    if name in BY_EVALUATION or (name not in SERIES and not name.startswith(MEASURE)):
+        raise ValueError(f"{name!r} is no metric of a run; {_allowed([*TOTALS, *(set(SERIES) - set(BY_EVALUATION))])}.")
     return SERIES.get(name, Metric(name, name.removeprefix(MEASURE)))
 
 

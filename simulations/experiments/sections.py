@@ -12,7 +12,7 @@ from simulations.experiments.metrics import TOTALS, Metric, by_round, total
 from simulations.validation import Checked, Listed
 from simulations.wording import unknown
 
-CURVES, LINES, BARS, HEATMAP = "curves", "lines", "bars", "heatmap"
+CURVES, LINES, BARS, HEATMAP, SCATTER = "curves", "lines", "bars", "heatmap", "scatter"
 COLUMNS, ROWS = "columns", "rows"
 
 Label = str | int | float | bool
@@ -190,7 +190,22 @@ class ChartSection(_Panels, _Summarised):
     """Axes that the lines, or the bars that stand together, differ in."""
 
 
-FigureSection = CurvesSection | HeatmapSection | ChartSection
+class ScatterSection(_Panels, _Section):
+    """A point for each label of an axis, by two metrics."""
+
+    kind: Literal["scatter"]
+    x: RunMetric = TOTALS["final-accuracy"]
+    y: RunMetric = TOTALS["final-attack-success-rate"]
+    points: Axis
+    """The axis."""
+
+    @property
+    def over(self) -> list[tuple[str, Over]]:
+        """Nothing: each label is a point."""
+        return []
+
+
+FigureSection = CurvesSection | HeatmapSection | ChartSection | ScatterSection
 
 
 class PaperNumber(Checked):

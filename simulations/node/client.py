@@ -6,20 +6,24 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
+from torch.nn.utils import parameters_to_vector
 
+from clients.attacks import AlterMin
 from clients.wire import is_train
 from simulations.config.catalog import FAULTS
 from simulations.config.components import fault_mod
 from simulations.config.run_config import RunConfig
 from simulations.config.schedules import parse_schedule
-from simulations.data.batches import Plan, batches_of, draw_batches
+from simulations.data.batches import Batch, Plan, Poison, batches_of, draw_batches
+from simulations.data.label_table import Indices
 from simulations.node import training
+from simulations.node.alternating import train_in_turns
 from simulations.node.models import shared_model
 from simulations.node.node import Node, parameters_of
-from simulations.node.poisoning import label_map, one_seed
+from simulations.node.poisoning import backdoored, one_seed, poison_of
 
-# Records that a node keeps between rounds.
-MOMENTUM, OWNER = "momentum", "momentum-of"
+# Records that a node keeps between rounds, the last one names the run.
+MOMENTUM, LAST_MODEL, OWNER = "momentum", "last-model", "momentum-of"
 
 
 def use_faults(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -29,8 +33,7 @@ def use_faults(message: Message, context: Context, call_next: ClientAppCallable)
     node = Node.of(message, context)
     if not node.malicious:
         return call_next(message, context)
-    place = node.partition_id - (node.num_nodes - node.config.num_malicious)
-    faulty: Message = fault_mod(place)(message, context, call_next)
+    faulty: Message = fault_mod(node.rank)(message, context, call_next)
     return faulty
 
 
@@ -62,9 +65,12 @@ def train(message: Message, context: Context) -> Message:
     _seed_torch(one_seed(seeds), device)
     indices = node.indices()
     plan = Plan(config.batch_size, config.local_steps, config.local_epochs)
-    relabel = label_map(config, seeds, model) if node.malicious else None
+    if node.malicious and isinstance(delivery := config.build_delivery(), AlterMin):
+        loss = _train_in_turns(model, node, delivery, plan, seeds, device, _last_move(message, context, model))
+        return _reply(message, model, len(indices), loss)
+    poison = poison_of(node, seeds, model) if node.malicious else None
     # Labels are drawn before the model is trained, so dynamic flips ask the global one.
-    batches = draw_batches(node.inputs(), node.samples(), indices, plan, seeds, device, relabel)
+    batches = draw_batches(node.inputs(), node.samples(), indices, plan, seeds, device, poison)
     factors = parse_schedule(config.lr_schedule).of_round(server_round, len(batches))
     momentum, loss = training.train(
         model,
@@ -76,10 +82,7 @@ def train(message: Message, context: Context) -> Message:
     if config.momentum and not config.reset_momentum:
         context.state[MOMENTUM] = ArrayRecord({name: value.cpu() for name, value in momentum.items()})
         context.state[OWNER] = ConfigRecord({"run-token": _token(message)})
-    metrics = MetricRecord({"num-examples": len(indices), "train-loss": loss})
-    return Message(
-        content=RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics}), reply_to=message
-    )
+    return _reply(message, model, len(indices), loss)
 
 
 @app.evaluate()
@@ -102,6 +105,43 @@ def _seed_torch(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
+
+
+def _reply(message: Message, model: torch.nn.Module, num_examples: int, loss: float) -> Message:
+    metrics = MetricRecord({"num-examples": num_examples, "train-loss": loss})
+    return Message(
+        content=RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics}), reply_to=message
+    )
+
+
+def _train_in_turns(
+    model: torch.nn.Module,
+    node: Node,
+    attack: AlterMin,
+    plan: Plan,
+    seeds: tuple[int, ...],
+    device: torch.device,
+    centre: torch.Tensor | None,
+) -> float:
+    """Train by alternating minimisation; honestly, where the node has nothing to poison."""
+    poison, poisoned = backdoored(node)
+
+    def batches(indices: Indices, how: Poison | None, place: int) -> list[Batch]:
+        return draw_batches(node.inputs(), node.samples(), indices, plan, (*seeds, place), device, how)
+
+    clean = batches(node.indices(), None, 0)
+    return train_in_turns(model, attack, batches(poisoned, poison, 1) if len(poisoned) else clean, clean, centre)
+
+
+def _last_move(message: Message, context: Context, model: torch.nn.Module) -> torch.Tensor | None:
+    """Return how far the global model has moved since the node's last round in this run, if known; and note it."""
+    now = parameters_to_vector(model.parameters()).detach().cpu().clone()
+    owner = context.state.config_records.get(OWNER)
+    known = owner is not None and owner["run-token"] == _token(message)
+    before = context.state.array_records[LAST_MODEL].to_torch_state_dict()["model"] if known else None
+    context.state[LAST_MODEL] = ArrayRecord({"model": now})
+    context.state[OWNER] = ConfigRecord({"run-token": _token(message)})
+    return None if before is None else (now - before).to(next(model.parameters()).device)
 
 
 def _received_model(message: Message, config: RunConfig, device: torch.device) -> torch.nn.Module:

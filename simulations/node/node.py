@@ -33,7 +33,12 @@ class Node:
     @property
     def malicious(self) -> bool:
         """Whether the node is one of the last, which are malicious."""
-        return self.partition_id >= self.num_nodes - self.config.num_malicious
+        return self.rank >= 0
+
+    @property
+    def rank(self) -> int:
+        """Its number among the malicious nodes, from 0; below 0 for honest ones."""
+        return self.partition_id - (self.num_nodes - self.config.num_malicious)
 
     def indices(self) -> Indices:
         """Return the indices of the node's training samples."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -66,6 +67,13 @@ def train(
         momentum, loss = heavy_ball_step(model, batch, momentum, rule, rate)
         losses.append(loss)
     return momentum, float(np.mean(losses))
+
+
+@torch.no_grad()
+def predict(model: nn.Module, batches: Iterable[torch.Tensor]) -> NDArray[np.int64]:
+    """Return the class that a model gives each input of some batches."""
+    model.eval()
+    return np.concatenate([model(inputs).argmax(dim=1).cpu().numpy() for inputs in batches])
 
 
 @torch.no_grad()

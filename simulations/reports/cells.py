@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from simulations.config.catalog import NO_ATTACK
-from simulations.experiments.metrics import TOTALS, Metric
+from simulations.experiments.metrics import BY_EVALUATION, TOTALS, Metric
 from simulations.experiments.sections import Label
 
 Labels = Mapping[str, Label]
@@ -35,11 +35,13 @@ class Cell(BaseModel):
     """Rounds that were evaluated."""
     accuracy: Series = np.empty(0)
     loss: Series = np.empty(0)
+    attack_success_rate: Series = np.empty(0)
     rounds: Series = np.empty(0)
     """All rounds that there are measures of."""
     measures: dict[str, Series] = Field(default_factory=dict)
     max_accuracy: float | None = None
     final_accuracy: float | None = None
+    final_attack_success_rate: float | None = None
     tpr: float | None = None
     fpr: float | None = None
     wall_s: float | None = None
@@ -58,6 +60,11 @@ class Cell(BaseModel):
     def is_baseline(self) -> bool:
         """Whether there are no malicious nodes."""
         return self.parameters.get("num-malicious") == 0
+
+    @property
+    def stands_beside_all(self) -> bool:
+        """Whether it is a finished baseline that is the same under any attack: no attack's trigger was measured."""
+        return self.done and self.is_baseline and self.final_attack_success_rate is None
 
     @property
     def seed(self) -> Label:
@@ -87,8 +94,8 @@ def value_of(cell: Cell, metric: Metric) -> float | None:
 
 def series_of(cell: Cell, metric: Metric) -> tuple[Array, Array]:
     """Return rounds, and the metric in them as it is shown; rounds without a number are left out."""
-    if metric.name in ("accuracy", "loss"):
-        rounds, values = cell.evaluated, cell.accuracy if metric.name == "accuracy" else cell.loss
+    if metric.name in ("loss", *BY_EVALUATION):
+        rounds, values = cell.evaluated, getattr(cell, metric.name.replace("-", "_"))
     else:
         rounds, values = cell.rounds, cell.measures.get(metric.name, np.empty(0))
     length = min(len(rounds), len(values))

@@ -85,10 +85,11 @@ class Sweep:
         """The rows, and baselines beside attacks that exclude them as well.
 
         A cell without malicious nodes is the same run under any attack, so that files plan it under one attack
-        alone. It stands beside the cells of the other attacks too, wherever the file plans such cells.
+        alone. It stands beside the cells of the other attacks too, wherever the file plans such cells; but not one
+        whose model was shown an attack's own trigger.
         """
         places = set(self._places(self.rows))
-        baselines = self.rows[[cell is not None and cell.done and cell.is_baseline for cell in self.rows[CELL]]]
+        baselines = self.rows[[cell is not None and cell.stands_beside_all for cell in self.rows[CELL]]]
         attacks = [axis for axis, choices in self.experiment.axes.items() if all(map(_is_attack, choices))]
         found = [self.rows]
         for axis, label in [(attack, label) for attack in attacks for label in self.axes[attack]]:

@@ -1,6 +1,8 @@
-"""What the server finds out about the global model: accuracy and loss on the test set, and what is measured."""
+"""What the server finds out about the global model: accuracy, loss, success of a backdoor, and what is measured."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, MetricRecord
@@ -15,6 +17,7 @@ from simulations.node.models import build_model
 from simulations.node.node import Node
 from simulations.run.heterogeneity import heterogeneity
 from simulations.run.recorder import RunRecorder
+from simulations.run.success import Success, shown_predictions
 
 # Test sets whose inputs take at most this many bytes are prepared once and kept.
 KEPT = 2**28
@@ -30,6 +33,7 @@ class Evaluation:
         self._model = build_model(config.model, config.dataset).to(self._device)
         self._inputs = Inputs.of(config.dataset, config.normalisation, config.augment)
         self._data = load_split(config.dataset, "test", config.data_dir)
+        self._success = Success(config, self._device)
         self._kept: list[Batch] | None = None
 
     def __call__(self, server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
@@ -40,14 +44,18 @@ class Evaluation:
             return None
         self._model.load_state_dict(arrays.to_torch_state_dict())
         accuracy, loss = training.evaluate(self._model, self._batches())
-        self._recorder.round(server_round, accuracy, loss, self._measures(server_round))
-        return MetricRecord({"accuracy": accuracy, "loss": loss})
+        success = self._success.measure(self._model)
+        self._recorder.round(server_round, accuracy, loss, success | self._measures(server_round))
+        return MetricRecord({"accuracy": accuracy, "loss": loss, **success})
 
-    def _measures(self, server_round: int) -> dict[str, float]:
-        if "xi" not in measures_in(self._config.measure):
-            return {}
-        nodes = [Node(place, self._config.num_nodes, self._config) for place in range(self._config.num_nodes)]
-        return heterogeneity(nodes, self._model, server_round, self._device)
+    def _measures(self, server_round: int) -> dict[str, Any]:
+        config, wanted, found = self._config, measures_in(self._config.measure), dict[str, Any]()
+        if "xi" in wanted:
+            nodes = [Node(place, config.num_nodes, config) for place in range(config.num_nodes)]
+            found |= heterogeneity(nodes, self._model, server_round, self._device)
+        if "predictions" in wanted and server_round == config.num_rounds:
+            found["predictions"] = shown_predictions(config, self._model, self._device)
+        return found
 
     def _batches(self) -> list[Batch]:
         if self._kept is not None:

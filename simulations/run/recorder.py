@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from simulations.config.run_config import RunConfig
-from simulations.run.results import reports_path
+from simulations.run.results import FINAL_SUCCESS, SUCCESS, reports_path
 
 PACKAGES = ("flwr", "torch", "numpy", "flwr-robust")
 
@@ -34,6 +34,7 @@ class RunRecorder:
         self.reports_path.unlink(missing_ok=True)  # strategies append to it
         self._started = self._round_started = time.monotonic()
         self._accuracies: list[float] = []
+        self._success: float | None = None
         self._train_metrics: dict[str, Any] = {}
         self._file: TextIO = self.path.open("w", encoding="utf-8")
         self._write(
@@ -56,12 +57,13 @@ class RunRecorder:
         server_round: int,
         accuracy: float | None,
         loss: float | None,
-        measures: Mapping[str, float] | None = None,
+        measures: Mapping[str, Any] | None = None,
     ) -> None:
         """Write a round's line; accuracy and loss are None where the round was not evaluated."""
         now = time.monotonic()
         if accuracy is not None:
             self._accuracies.append(accuracy)
+            self._success = (measures or {}).get(SUCCESS)
         line = {
             "type": "round",
             "round": server_round,
@@ -74,14 +76,13 @@ class RunRecorder:
 
     def end(self) -> None:
         """Write the last line and close the file."""
-        self._write(
-            {
-                "type": "end",
-                "max_accuracy": max(self._accuracies, default=None),
-                "final_accuracy": self._accuracies[-1] if self._accuracies else None,
-                "wall_s": round(time.monotonic() - self._started, 3),
-            }
-        )
+        line = {
+            "type": "end",
+            "max_accuracy": max(self._accuracies, default=None),
+            "final_accuracy": self._accuracies[-1] if self._accuracies else None,
+            "wall_s": round(time.monotonic() - self._started, 3),
+        }
+        self._write(line | ({} if self._success is None else {FINAL_SUCCESS: self._success}))
         self._file.close()
 
     def fail(self, error: BaseException) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 REPORTS = "reports"  # the folder of the strategies' reports, beside the results
+# Keys of a backdoor's success, in the lines of rounds and in the last one.
+SUCCESS, FINAL_SUCCESS = "attack_success_rate", "final_attack_success_rate"
 LONGEST_LINE = 1 << 16  # bytes; a line with the partitions of a thousand nodes has half as many
 
 

@@ -14,6 +14,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from clients import Adversary
+from clients.attacks import AlterMin
 from flwr_robust import RobustStrategy
 from simulations.config.components import poisons_data
 from simulations.config.run_config import ConfigurationError, RunConfig
@@ -138,8 +139,10 @@ def _attacked(grid: Grid, config: RunConfig, partition_of: dict[int, int], strat
     """Put the adversary between strategy and nodes, and both sides of it in order."""
     ordered = OrderedGrid(grid, partition_of)
     attack = config.build_attack()
-    if attack is None or poisons_data(attack):
-        return ordered
+    if poisons_data(attack):
+        attack = config.build_delivery()
+    if attack is None or isinstance(attack, AlterMin):
+        return ordered  # what malicious nodes do, they do alone
     first_malicious = len(partition_of) - config.num_malicious
     malicious = [node for node in ordered.get_node_ids() if partition_of[node] >= first_malicious]
     adversary = Adversary(

@@ -22,6 +22,7 @@ from simulations.config.catalog import FAULTS, measures_in
 from simulations.config.run_config import RunConfig
 from simulations.config.schedules import parse_schedule
 from simulations.run.recorder import RunRecorder
+from simulations.run.root import root_function
 
 # Keeps the draw of nodes apart from other draws with the run's seed.
 _NODES = 7
@@ -39,8 +40,9 @@ class RecordedStrategy(RobustStrategy):
 
     def __init__(self, config: RunConfig, recorder: RunRecorder, partition_of: Mapping[int, int]) -> None:
         num_nodes = len(partition_of)
+        rule = config.build_rule(num_nodes)
         super().__init__(
-            config.build_rule(num_nodes),
+            rule,
             fraction_train=config.fraction_train,
             fraction_evaluate=0.0,
             min_train_nodes=config.selected(num_nodes),
@@ -48,6 +50,7 @@ class RecordedStrategy(RobustStrategy):
             server_learning_rate=config.server_learning_rate,
             server_momentum=config.server_momentum,
             report_path=recorder.reports_path,
+            root_fn=root_function(config) if "root" in rule.last.requires else None,
         )
         self._config = config
         self._recorder = recorder
@@ -91,7 +94,7 @@ class RecordedStrategy(RobustStrategy):
         self._recorder.train_metrics({**(metrics or {}), "aggregation-seconds": round(seconds, 6), **found})
         return arrays, metrics
 
-    def _aggregate(self, updates: Updates, tell: Tell, proved: int = 0) -> Aggregate | BadRows | Skipped:
+    def _aggregate(self, updates: Updates, tell: Tell | None = None, proved: int = 0) -> Aggregate | BadRows | Skipped:
         """Measure updates and aggregate where both are at hand: the aggregate is soon overwritten."""
         outcome = super()._aggregate(updates, tell, proved)
         if self._measures and isinstance(outcome, Aggregate):

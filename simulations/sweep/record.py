@@ -9,7 +9,7 @@ from flwr_robust.record.fates import ReportError
 from simulations.config.run_config import NOT_PARAMETERS
 from simulations.experiments.experiment import Experiment
 from simulations.run.fates import read_runs
-from simulations.run.results import RunResult
+from simulations.run.results import FINAL_SUCCESS, SUCCESS, RunResult
 from simulations.sweep.cells import Cell
 
 Record = dict[str, Any]
@@ -34,10 +34,12 @@ def make_record(experiment: Experiment, cell: Cell, result: RunResult, error: st
         "evaluated": [line["round"] for line in evaluated],
         "accuracy": [line["accuracy"] for line in evaluated],
         "loss": [line["loss"] for line in evaluated],
+        "attack_success_rate": [line[SUCCESS] for line in evaluated if SUCCESS in line],
         "rounds": [line["round"] for line in result.rounds],
         "measures": _measures(result),
         "max_accuracy": end.get("max_accuracy"),
         "final_accuracy": end.get("final_accuracy"),
+        "final_attack_success_rate": end.get(FINAL_SUCCESS),
         "tpr": tpr,
         "fpr": fpr,
         "wall_s": end.get("wall_s"),

@@ -17,6 +17,7 @@ from tests.clients.fake_nodes import (
     attacked,
     by_node,
     failing,
+    floats,
     instructions,
     trained,
     update,
@@ -204,3 +205,21 @@ def test_own_attacks_need_no_honest_reply():
     grid, adversary = attacked(attacks.Scaled(-1.0), [2], trained)
     (reply,) = adversary.send_and_receive(instructions([2]))
     np.testing.assert_allclose(update(reply), -update(grid.given[0]), atol=1e-6)
+
+
+def test_a_rule_is_told_what_the_server_tells_it():
+    told = {}
+
+    def rule(rows, layers=None, *, ids=None, root=None, model=None):
+        told.update(layers=layers, ids=ids, root=root, model=model)
+        return rows.mean(axis=0)
+
+    _, adversary = attacked(attacks.FallOfEmpires("optimal", [1.0]), [1, 5], rule=rule, sees=0.5, seed=1)
+    orders = instructions(range(1, 7))
+    adversary.send_and_receive(orders)
+    assert sorted(told["ids"][:4]) == [2, 3, 4, 6]
+    assert list(told["ids"][4:]) == [1, 5]
+    np.testing.assert_allclose(told["model"], floats(orders[0].content), rtol=1e-6)
+    seen = [update(trained(instructions([node])[0])) for node in told["ids"][:2]]
+    np.testing.assert_allclose(told["root"], np.mean(seen, axis=0), atol=1e-6)
+    assert [name for name, _ in told["layers"]] == ["w", "b"]

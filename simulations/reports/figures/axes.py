@@ -7,7 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from simulations.experiments.sections import CurvesSection, FigureSection, HeatmapSection, Label, Over
+from simulations.experiments.sections import (
+    ChartSection,
+    CurvesSection,
+    FigureSection,
+    HeatmapSection,
+    Label,
+    Over,
+    ScatterSection,
+)
 from simulations.reports.summary import Place, fixed
 from simulations.reports.sweeps import Sweep
 
@@ -27,18 +35,26 @@ def axes_of(sweep: Sweep, section: FigureSection) -> Axes:
     """Sort a sweep's axes; those that the section does not name get panels."""
     varied = {axis for axis, labels in sweep.axes.items() if len(labels) > 1}
     over = {axis: kind for axis, kind in reversed(section.over) if axis in sweep.axes}
-    blocks = (section.y, section.best) if isinstance(section, HeatmapSection) else ()
-    given = () if isinstance(section, HeatmapSection) else section.lines
+    given = section.lines if isinstance(section, CurvesSection | ChartSection) else ()
     lines = tuple(axis for axis in given if axis in varied)
     panels = tuple(axis for axis in section.panels if axis in varied)
-    taken = {*lines, *panels, *over, section.x, *blocks}
+    taken = {*lines, *panels, *over, *_places(section)}
     return Axes(lines, panels + tuple(axis for axis in sweep.axes if axis in varied - taken), over)
 
 
 def axes_needed(section: FigureSection) -> list[str]:
     """Return the axes that a figure cannot do without."""
-    down = [section.y] if isinstance(section, HeatmapSection) else []
-    return [] if isinstance(section, CurvesSection) else [section.x, *down]
+    best = section.best if isinstance(section, HeatmapSection) else None
+    return [axis for axis in _places(section) if axis != best]
+
+
+def _places(section: FigureSection) -> list[str]:
+    """Return the axes whose labels have places in each panel."""
+    if isinstance(section, ScatterSection):
+        return [section.points]
+    if isinstance(section, HeatmapSection):
+        return [section.x, section.y, *([section.best] if section.best else [])]
+    return [] if isinstance(section, CurvesSection) else [section.x]
 
 
 def combinations(sweep: Sweep, axes: tuple[str, ...], place: Place | None = None) -> Iterator[dict[str, Label]]:

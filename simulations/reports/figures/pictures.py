@@ -12,17 +12,18 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from simulations.experiments.sections import BARS, CURVES, FigureSection, HeatmapSection
+from simulations.experiments.sections import BARS, CURVES, FigureSection, HeatmapSection, ScatterSection
 from simulations.reports.figures.axes import axes_needed
 from simulations.reports.figures.charts import draw_chart
 from simulations.reports.figures.data import Chart, Panel, make_chart
 from simulations.reports.figures.heatmap import Blocks, Heatmap, draw_heatmap, make_heatmap
+from simulations.reports.figures.scatter import Cloud, Scatter, draw_scatter, make_scatter
 from simulations.reports.figures.style import FONT, png
 from simulations.reports.sweeps import Sweep
 from simulations.reports.wording import axis_name, lower, with_axes, with_axis
 from simulations.wording import count, listing
 
-AnyPanel = TypeVar("AnyPanel", Panel, Blocks)
+AnyPanel = TypeVar("AnyPanel", Panel, Blocks, Cloud)
 
 MOST_PANELS = 8  # of a sheet: what a page has room for
 PIXELS = 96  # of a page, an inch
@@ -71,6 +72,12 @@ def _draw(sweep: Sweep, section: FigureSection, name: str) -> Iterator[Picture]:
         blocks = make_heatmap(sweep, section)
         title, caption = section.title or _heatmap_title(blocks), _heatmap_caption(blocks)
         yield from _pictures(name, title, caption, blocks.panels, lambda panels: draw_heatmap(blocks, panels))
+        return
+    if isinstance(section, ScatterSection):
+        points = make_scatter(sweep, section)
+        if points.styles:
+            title, caption = section.title or _scatter_title(section), _scatter_caption(points)
+            yield from _pictures(name, title, caption, points.panels, lambda panels: draw_scatter(points, panels))
         return
     chart = make_chart(sweep, section)
     if chart.lines:
@@ -125,6 +132,15 @@ def _chart_title(shown: Chart) -> str:
 def _heatmap_title(shown: Heatmap) -> str:
     by = f"{axis_name(shown.section.y).lower()} and {axis_name(shown.section.x).lower()}"
     return _titled(shown.section, f"{shown.metric.title} by {by}")
+
+
+def _scatter_title(section: ScatterSection) -> str:
+    return f"{section.y.title} against {lower(section.x.title)}, by {axis_name(section.points).lower()}"
+
+
+def _scatter_caption(shown: Scatter) -> str:
+    spread = f"Whiskers: one standard deviation over {count(shown.seeds, 'seed')}." if shown.seeds > 1 else "One seed."
+    return " ".join([spread, *_common(shown.section, shown.panel_axes)])
 
 
 def _titled(section: FigureSection, title: str) -> str:

@@ -40,3 +40,18 @@ def test_noise_is_added_to_the_own_update_or_to_the_mean(own):
 def test_wrong_parameters(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_gaussian_around_a_number():
+    sent = attacks.Gaussian(std=2.0, mean=7.0, seed=1)(draw(3, 20_000), 2)
+    assert abs(sent.mean() - 7) < 0.05
+    assert abs(sent.std() - 2) < 0.05
+    assert (sent[0] != sent[1]).all()
+    assert attacks.Gaussian() == attacks.Gaussian(std=200.0, mean=0.0)
+    assert attacks.Gaussian(seed=1)(draw(3, 4, np.float32), 1).dtype == np.float32
+
+
+@pytest.mark.parametrize("wrong", [{"std": -1.0}, {"std": np.inf}, {"mean": np.nan}, {"mean": "x"}, {"seed": 1.5}])
+def test_gaussian_wrong_values(wrong):
+    with pytest.raises(ValueError, match="Gaussian was given"):
+        attacks.Gaussian(**wrong)

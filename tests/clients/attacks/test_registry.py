@@ -13,6 +13,7 @@ from clients import attacks
         ("sign-flip", None, attacks.SignFlip()),
         ("foe", {"tau": 1.5}, attacks.FallOfEmpires(1.5)),
         ("fall-of-empires", {"tau": "optimal", "factors": [0, 1]}, attacks.FallOfEmpires("optimal", [0, 1])),
+        ("ipm", {}, attacks.FallOfEmpires()),
         ("alie", {"tau": "auto"}, attacks.ALittleIsEnough("auto")),
         ("a-little-is-enough", {}, attacks.ALittleIsEnough()),
         ("mimic", {"warmup": 3}, attacks.Mimic(3)),

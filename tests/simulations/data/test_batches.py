@@ -37,9 +37,16 @@ def test_a_node_with_less_than_a_batch_uses_all_it_has():
     assert len(images) == len(labels) == 5
 
 
-def test_labels_pass_through_the_relabelling():
-    plain, flipped = draw((1,)), draw((1,), relabel=lambda labels, _: 9 - labels)
-    assert all(torch.equal(9 - a[1], b[1]) for a, b in zip(plain, flipped, strict=True))
+def test_samples_pass_through_the_poison():
+    labels_of = load_split("digits", "train").labels
+
+    def poison(chosen, inputs, labels):
+        np.testing.assert_array_equal(labels_of[chosen], labels)
+        return inputs + 1, 9 - labels
+
+    for one, other in zip(draw((1,)), draw((1,), poison=poison), strict=True):
+        assert torch.equal(one[0] + 1, other[0])
+        assert torch.equal(9 - one[1], other[1])
 
 
 def test_all_samples_in_order_make_a_batch_of_size_0():

@@ -22,7 +22,7 @@ def test_the_format_that_is_described_is_the_one_that_is_read(tmp_path):
     """
     sweep = made_sweep(tmp_path, toml + described, lambda labels: 0.5)
     read = sweep.full.sections
-    assert [figure.kind for figure in read.figure] == ["curves", "bars", "heatmap"]
+    assert [figure.kind for figure in read.figure] == ["curves", "bars", "heatmap", "scatter"]
     assert (read.table[0].block_size, read.table[0].compare_along) == (3, ("rows",))
     assert read.paper_numbers[0].spread == 1.3
 

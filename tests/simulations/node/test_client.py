@@ -48,14 +48,12 @@ def update(content, config=PLAIN):
     return torch.cat([(after[name] - start[name]).flatten() for name in start])
 
 
-def slope(node_id, server_round, relabel=None):
+def slope(node_id, server_round, poison=None):
     """Return the gradient of the node's batch at the initial model, by autograd alone."""
     model = build_model(PLAIN.model, PLAIN.dataset, seed=7)
     data, indices = load_split("digits", "train"), run_partitions(PLAIN, NODES)[node_id]
     seeds = (PLAIN.seed, node_id, server_round)
-    ((images, labels),) = draw_batches(
-        Inputs.of("digits"), data, indices, Plan(25), seeds, torch.device("cpu"), relabel
-    )
+    ((images, labels),) = draw_batches(Inputs.of("digits"), data, indices, Plan(25), seeds, torch.device("cpu"), poison)
     loss = -model(images)[torch.arange(len(labels)), labels].mean()
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(model.parameters()))])
 
@@ -97,8 +95,8 @@ def test_schedule_counts_all_local_steps():
 def test_only_malicious_nodes_flip_labels():
     config = RunConfig.from_record(PLAIN.to_run_config() | {"attack": "label-flip"})
     for node_id in range(NODES):
-        relabel = (lambda labels, _: 9 - labels) if node_id >= NODES - 2 else None
-        expected = -0.1 * slope(node_id, 1, relabel)
+        poison = (lambda _, images, labels: (images, 9 - labels)) if node_id >= NODES - 2 else None
+        expected = -0.1 * slope(node_id, 1, poison)
         torch.testing.assert_close(update(ask(config, context(node_id))), expected, rtol=1e-4, atol=1e-7)
 
 

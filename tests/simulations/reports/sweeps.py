@@ -100,6 +100,8 @@ def plausible(labels):
         "measures": measures | {"aggregation-seconds": [None, 0.02, 0.01]},
         "max_accuracy": share,
         "final_accuracy": share,
+        "attack_success_rate": [0.1, 1 - share, 1 - share],
+        "final_attack_success_rate": 1 - share,
         "tpr": share,
         "fpr": share / 3,
     }

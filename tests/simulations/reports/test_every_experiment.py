@@ -3,10 +3,11 @@
 import pytest
 
 from simulations.experiments.experiment import FOLDER, experiment_names
-from simulations.experiments.sections import HeatmapSection
+from simulations.experiments.sections import HeatmapSection, ScatterSection
 from simulations.reports.facts import make_facts
 from simulations.reports.figures.data import make_chart
 from simulations.reports.figures.heatmap import make_heatmap
+from simulations.reports.figures.scatter import make_scatter
 from simulations.reports.table import make_table, table_notes
 from tests.simulations.reports.sweeps import made_sweep, plausible
 
@@ -33,6 +34,8 @@ def test_every_experiment_has_a_report(tmp_path, name, lite):
     for section in sections.figure:
         if isinstance(section, HeatmapSection):
             assert all(panel.colours.notna().all(axis=None) for panel in make_heatmap(sweep, section).panels)
+        elif isinstance(section, ScatterSection):
+            assert all(panel.points for panel in make_scatter(sweep, section).panels)
         else:
             chart = make_chart(sweep, section)
             assert chart.panels

@@ -5,7 +5,7 @@ import pytest
 from flwr_robust.record.fates import ReportError
 from simulations.reports.facts import problems
 from simulations.reports.sweeps import read_sweep
-from tests.simulations.reports.sweeps import write_sweep
+from tests.simulations.reports.sweeps import made_sweep, write_sweep
 
 
 def test_a_cell_that_failed_first_and_then_finished_is_done(tmp_path, two_rules):
@@ -44,3 +44,20 @@ def test_folders_without_a_report_say_why(tmp_path, two_rules, file, text, told)
     (folder / file).write_text(text)
     with pytest.raises(ReportError, match=told):
         read_sweep(folder)
+
+
+def test_a_baseline_that_was_shown_a_trigger_stands_beside_its_own_attack_alone(tmp_path):
+    toml = """
+    [parameters]
+    num-malicious = 1
+    [grid]
+    attack = [{ label = "BadNets", attack = "badnets" }, { label = "DBA", attack = "dba" }]
+    defense = [{ label = "none", num-malicious = 0 }, "mean"]
+    [[exclude]]
+    attack = "DBA"
+    defense = "none"
+    """
+    place = {"attack": "DBA", "defense": "none"}
+    assert made_sweep(tmp_path / "plain", toml, lambda labels: 0.5).has(place)
+    told = {"final_accuracy": 0.5, "final_attack_success_rate": 0.1}
+    assert not made_sweep(tmp_path / "triggered", toml, lambda labels: told).has(place)
