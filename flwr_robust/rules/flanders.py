@@ -67,6 +67,7 @@ class FLANDERS(Random, Rule):
     requirement = "n > 2f, the model"
     source = "FLANDERS"
     breakdown = "not proven"
+    masked = True
     cost = "1, and 500 columns"
 
     def __init__(
