@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+MUTANTS := .venv-mutants
 SITE := site
-# Three processes at a time, a file of tests in one of them: many tests wait for Ray and for servers.
-PYTEST := python -m pytest -n 3 --dist loadfile
+# Three processes at a time, a file of tests in one of them: many tests wait for Ray and for servers. tests/conftest.py has
+# their order.
+PYTEST := python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 # pyproject.toml's lower bound.
 OLDEST_FLWR := $(shell sed -n 's/^ *"flwr>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 
@@ -14,7 +16,7 @@ export FLWR_TELEMETRY_ENABLED = 0
 export NO_MKDOCS_2_WARNING = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench docs readme test test-oldest lint clean
+.PHONY: help demo bench docs mutants readme test test-oldest lint clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,11 +42,14 @@ bench: $(VENV)/simulation ## what aggregation costs beside Flower's FedAvg: a ta
 docs: $(VENV)/docs ## the documentation in site/: open site/index.html
 	$(BIN)/python -m mkdocs build --strict --site-dir $(SITE)
 
+mutants: $(VENV)/test $(MUTANTS)/done ## would the tests notice? a sample of small changes, for hours: MUTANTS_OPTIONS="--sample 20"
+	nice $(MUTANTS)/bin/python tests/mutants.py --python $(CURDIR)/$(BIN)/python $(MUTANTS_OPTIONS)
+
 readme: $(VENV)/test ## README's table of rules, from the rules themselves
 	$(BIN)/python docs/hooks/readme.py
 
 clean: ## remove the virtual environments and what was written
-	rm -rf $(VENV) $(OLDEST) results site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
+	rm -rf $(VENV) $(OLDEST) $(MUTANTS) results site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
 
 # The marker files are newer than the environment's recipe while it is up to date.
 $(VENV)/simulation: pyproject.toml constraints.txt | $(VENV)/pip
@@ -64,6 +69,12 @@ $(OLDEST)/test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(OLDEST)
 	sed 's/^flwr==.*/flwr==$(OLDEST_FLWR)/' constraints.txt > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet -c $(OLDEST)/constraints.txt -e . hypothesis pytest pytest-xdist
+	@touch $@
+
+# Apart from the project's packages: the tool and Flower want other versions of the same ones.
+$(MUTANTS)/done: constraints.txt
+	$(PYTHON) -m venv $(MUTANTS)
+	$(MUTANTS)/bin/python -m pip install --quiet $(shell grep '^cosmic-ray==' constraints.txt)
 	@touch $@
 
 $(VENV)/pip:

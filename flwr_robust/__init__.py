@@ -8,9 +8,11 @@ Examples
 chain(ARC(f=2), NNM(f=2), TrimmedMean(f=2))
 """
 
+import typing as _typing
 from types import ModuleType as _ModuleType
 
 from flwr_robust import rules as rules
+from flwr_robust.messages.replies import ConfigurationError as ConfigurationError
 from flwr_robust.record.report import NodeReport as NodeReport
 from flwr_robust.record.report import RoundReport as RoundReport
 from flwr_robust.strategies.named import ARC as ARC
@@ -63,8 +65,18 @@ from flwr_robust.strategies.named import SparseFed as SparseFed
 from flwr_robust.strategies.named import StaticClipping as StaticClipping
 from flwr_robust.strategies.named import ThreeSigma as ThreeSigma
 from flwr_robust.strategies.named import TrimmedMean as TrimmedMean
+from flwr_robust.strategies.named import strategy_of as _strategy_of
 from flwr_robust.strategies.robust import RobustStrategy as RobustStrategy
 
 __version__ = "0.1.0"
 
 __all__ = ["rules", *(name for name, of in globals().items() if name[0] != "_" and not isinstance(of, _ModuleType))]
+
+if not _typing.TYPE_CHECKING:  # which would take any name
+
+    def __getattr__(name: str) -> type:
+        """Return the strategy of a rule of the registry that has no class of its own."""
+        kind = vars(rules).get(name)
+        if kind not in rules.registry.REGISTRY.values() or not issubclass(kind, rules.Rule):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _strategy_of(kind)

@@ -1,11 +1,25 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
 from flwr_robust.engine import cpu as parallel
 from tests.flower_messages import set_identity
+
+TESTS = Path(__file__).parent
+
+
+# Folders whose tests wait for servers and sessions: they begin first, so that no process ends long after the others.
+SLOW = ("deployment", "examples", "simulations")
+
+
+def pytest_collection_modifyitems(items):
+    """Put files that take longest first; the order within a file stays."""
+    items.sort(
+        key=lambda item: item.path.relative_to(TESTS).parts[0] not in SLOW if item.path.is_relative_to(TESTS) else 2
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import flwr_robust
 from flwr_robust import rules
 from flwr_robust.rules import registry
-from flwr_robust.strategies.named import PlainStrategy
+from flwr_robust.strategies.named import RuleStrategy
 from tests.rules.data import KINDS, assert_close, matrix
 
 BLOCKS = re.findall(
@@ -34,7 +35,8 @@ def added(monkeypatch):
     monkeypatch.setattr(rules, "WinsorizedMean", imported["WinsorizedMean"], raising=False)
     monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
     registry.collect(vars(rules))
-    names = {"np": np, "rules": rules, "PlainStrategy": PlainStrategy, "__name__": "added"}
+    assert repr(flwr_robust.WinsorizedMean(num_malicious_nodes=1).rule) == "WinsorizedMean(f=1)"
+    names = {"np": np, "rules": rules, "RuleStrategy": RuleStrategy, "__name__": "added"}
     for block in (reference, test, strategy):
         exec(block, names)
     return names | {"module": module}

@@ -92,7 +92,7 @@ def _has_data(handle: Any) -> bool:
 
 def draw_rule(rule: Rule) -> tuple[str, str]:
     """Return the picture of a rule's output, and a line with its numbers."""
-    outcome = run(rule, updates_for(toy.CLOUD, toy.LAYERS))
+    outcome = run(rule, updates_for(toy.CLOUD, toy.LAYERS), side=toy.SIDE)
     shares = outcome.weights if outcome.weights is not None else outcome.used
     with matplotlib.rc_context(STYLE):
         picture = Picture()

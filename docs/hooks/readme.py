@@ -10,7 +10,9 @@ import toy
 
 from flwr_robust import rules
 from flwr_robust.rules.base import Stage
+from flwr_robust.rules.histories import NODES
 from flwr_robust.rules.randomness import DRAWS
+from flwr_robust.rules.run import COLUMNS
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- rules: written by `make readme` from flwr_robust/rules -->\n", "<!-- end of rules -->\n"
@@ -45,10 +47,12 @@ def what_it_does(kind: type[Stage]) -> str:
     """Return the first line of the docstring, and what parameters and memory say beside it."""
     line = inspect.getdoc(kind).splitlines()[0].rstrip(".").replace("``", "`")
     parameters = inspect.signature(kind).parameters
-    kept = [name for name in kind.remembers if name != DRAWS]
+    nodes = NODES in kind.remembers
+    kept = [name for name in kind.remembers if name not in (DRAWS, COLUMNS, "calls")]
     more = [
         "other lp norms too" if "p" in parameters else "",
-        f"keeps its {' and '.join(kept)}" if kept else "",
+        "remembers nodes" if nodes else f"keeps its {' and '.join(kept)}" if kept else "",
+        "counts its calls" if "calls" in kind.remembers and not nodes else "",
         "takes a seed" if "seed" in parameters else "",
     ]
     return "; ".join([line, *filter(None, more)])

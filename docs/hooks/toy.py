@@ -10,6 +10,7 @@ import numpy as np
 
 from clients import attacks
 from flwr_robust import rules
+from flwr_robust.rules.side_inputs import SideInputs
 
 Component = TypeVar("Component")
 
@@ -23,6 +24,9 @@ OWN = CENTRE + _draws[12:] @ SPREAD  # what the attackers' own honest training g
 CLOUD = np.concatenate([HONEST, OUTLIERS])
 # One layer, as (classes, features), for the rules that work by layers.
 LAYERS = (("output.weight", (2, 1)),)
+
+# What rules are told beside the rows: a server's own honest update, and the model that was sent.
+SIDE = SideInputs(root=CENTRE, model=np.array([2.0, 1.0]))
 
 # What components are made with where they take it: parameters without a default need a value here.
 ARGUMENTS: dict[str, Any] = {"f": F, "seed": 1, "max_norm": 2.0, "base": attacks.Tailored()}

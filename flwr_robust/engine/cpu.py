@@ -176,8 +176,15 @@ operations.weigh.register(np.ndarray, _weigh)
 operations.store.register(np.ndarray, _store)
 
 
-def kernels_are_loaded() -> bool:
-    """Whether this process has used compiled loops before: the first call loads or compiles them."""
+_first_use = iter([True])
+
+
+def is_first_use() -> bool:
+    """Whether this is asked for the first time, before any compiled loop was used: the first call loads or compiles."""
+    return next(_first_use, False) and not _loaded()
+
+
+def _loaded() -> bool:
     return bool(blocks.add_gram.signatures or blocks.sort_rows.signatures)
 
 

@@ -233,6 +233,8 @@ class Rows:
         What the rule will remember once nothing can fail any more.
     own : set of str
         What of that it has handed over.
+    deferred : list of callable
+        What is to be done before.
     """
 
     def __init__(
@@ -258,6 +260,7 @@ class Rows:
         self.remembered: Mapping[str, NDArray[Any]] = remembered or {}
         self.noted: dict[str, NDArray[Any]] = {}
         self.own: set[str] = set()
+        self.deferred: list[Callable[[], None]] = []
         self.weights: Weights | None = None
         self.used: Weights | None = None
 
@@ -287,6 +290,10 @@ class Rows:
         It is stored, as a copy, once nothing can fail any more.
         """
         self.noted |= values
+
+    def defer(self, work: Callable[[], None]) -> None:
+        """Have something done once nothing can fail any more: large memories change where they lie."""
+        self.deferred.append(work)
 
     def hand_over(self, **values: NDArray[Any]) -> None:
         """Note arrays that nobody else holds, and that may be too large for a copy: they are kept as they are."""

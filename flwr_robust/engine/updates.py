@@ -219,27 +219,29 @@ class Updates:
     @classmethod
     def of_replies(
         cls,
-        replies: Sequence[Sequence[FloatArray]],
-        model: Sequence[FloatArray] | None,
+        replies: Sequence[Sequence[NDArray[Any]]],
+        models: Sequence[Sequence[NDArray[Any] | None]],
         layers: tuple[Layer, ...],
+        dtype: np.dtype[Any],
     ) -> Updates:
-        """Return what replies changed: flat views of their arrays, minus the model that was sent.
+        """Return what replies changed: flat views of their arrays, minus what each node was sent.
 
         Parameters
         ----------
         replies : sequence of sequence of 1-D arrays
             One flat view for each reply and layer.
-        model : sequence of 1-D arrays, or None
-            The global model's flat arrays, or None where the replies are the updates themselves.
+        models : sequence of sequence of 1-D arrays or None
+            Likewise what is subtracted; None where the array is an update itself. Most rows share theirs.
         layers : tuple of Layer
             Names and columns of the arrays.
+        dtype : numpy.dtype
+            What is read: float32 or float64.
         """
-        n, dtype = len(replies), _readable(replies[0] if replies else [])
         parts = [
-            Part(layer.start, [reply[place] for reply in replies], [None if model is None else model[place]] * n, dtype)
+            Part(layer.start, [row[place] for row in replies], [model[place] for model in models], dtype)
             for place, layer in enumerate(layers)
         ]
-        return cls(parts, n, layers, dtype)
+        return cls(parts, len(replies), layers, dtype)
 
     def stacked(self, vectors: Sequence[FloatArray]) -> Updates:
         """Return the same updates with further vectors (d,) below them, such as what a rule remembers."""

@@ -11,15 +11,17 @@ from hashlib import blake2b
 from logging import WARNING
 
 from flwr.app import Array, ArrayRecord, Error, Message, RecordDict
-from flwr.common import EvaluateRes, FitRes, Parameters
+from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters
 from flwr.server.client_proxy import ClientProxy
 from flwr.supercore import log
 
-from flwr_robust.messages.arrays import NUMPY_STYPE, Layout, read_header
-from flwr_robust.messages.replies import Asked, metadata_by_hand
+from flwr_robust.messages.arrays import NUMPY_STYPE, read_header
+from flwr_robust.messages.replies import Question, metadata_by_hand
 
 Result = tuple[ClientProxy, FitRes] | tuple[ClientProxy, EvaluateRes]
 Failure = Result | BaseException
+# What the record of a model is called.
+NAME = "parameters"
 
 
 def node_number(client: ClientProxy) -> int:
@@ -33,21 +35,14 @@ def node_number(client: ClientProxy) -> int:
     return int.from_bytes(blake2b(cid.encode(), digest_size=8).digest(), "big")
 
 
-def to_record(parameters: Parameters, layout: Layout | None = None) -> ArrayRecord:
+def to_record(parameters: Parameters) -> ArrayRecord:
     """Return the arrays under the names "0", "1", ...; their bytes are not copied.
 
-    Parameters
-    ----------
-    parameters : Parameters
-        A model.
-    layout : Layout, optional
-        What was sent: nothing else is declared, so that only the headers say what is in the bytes. By default
-        the headers' own dtypes and shapes are declared (none, where bytes are no .npy file).
+    They are declared as their headers say; without a dtype, where bytes are no .npy file.
     """
-    entries = () if layout is None else layout.entries
     made = {}
     for place, data in enumerate(parameters.tensors):
-        dtype, shape = entries[place][1:] if place < len(entries) else _found(data)
+        dtype, shape = _found(data)
         made[str(place)] = Array(dtype=str(dtype), shape=shape, stype=NUMPY_STYPE, data=data)
     return ArrayRecord(made)
 
@@ -62,20 +57,23 @@ def to_parameters(record: ArrayRecord) -> Parameters:
     return Parameters([array.data for array in record.values()], NUMPY_STYPE)
 
 
-def instructions(kind: str, clients: Iterable[ClientProxy]) -> list[Message]:
-    """Return an instruction to each client."""
-    return [
-        Message(metadata=metadata_by_hand(kind, destination=node_number(client)), content=RecordDict())  # type: ignore[call-overload]
-        for client in clients
-    ]
+def questions(
+    kind: str, instructions: Iterable[tuple[ClientProxy, FitIns | EvaluateIns]], *, with_records: bool = False
+) -> list[Question]:
+    """Return what each client is asked; with the model that goes to it, where that is of interest."""
+    records: dict[int, ArrayRecord] = {}
+    made = []
+    for client, instruction in instructions:
+        key = id(instruction.parameters)
+        if with_records and key not in records:
+            records[key] = to_record(instruction.parameters)
+        sent = {NAME: records[key]} if with_records else None
+        made.append(Question(metadata_by_hand(kind, destination=node_number(client)), sent))
+    return made
 
 
 def replies_of(
-    kind: str,
-    results: Sequence[Result],
-    failures: Sequence[Failure],
-    asked: Asked | None,
-    layout: Layout | None = None,
+    kind: str, results: Sequence[Result], failures: Sequence[Failure], asked: Sequence[int] | None
 ) -> list[Message]:
     """Return results and failures as the replies that they were.
 
@@ -87,12 +85,10 @@ def replies_of(
         Of the clients that replied.
     failures : sequence of (client, result) or exception
         Exceptions do not say whose they are: if there are as many as nodes without a reply, they are theirs.
-    asked : dict of int to Metadata, or None
+    asked : sequence of int, or None
         Nodes that were asked, if that is known.
-    layout : Layout, optional
-        Layout of the model that was sent.
     """
-    made = [_reply(kind, client, result, layout) for client, result in results]
+    made = [_reply(kind, client, result) for client, result in results]
     made += [
         _error(kind, node_number(client), f"{result.status.code.name}: {result.status.message}")
         for client, result in (failure for failure in failures if isinstance(failure, tuple))
@@ -108,11 +104,11 @@ def replies_of(
     return made
 
 
-def _reply(kind: str, client: ClientProxy, result: FitRes | EvaluateRes, layout: Layout | None) -> Message:
+def _reply(kind: str, client: ClientProxy, result: FitRes | EvaluateRes) -> Message:
     node, content = node_number(client), RecordDict()
     if isinstance(result, FitRes):
         try:
-            content["parameters"] = to_record(result.parameters, layout)
+            content[NAME] = to_record(result.parameters)
         except Exception as error:
             return _error(kind, node, f"unreadable parameters: {type(error).__name__}: {error}")
     return Message(metadata=metadata_by_hand(kind, source=node), content=content)  # type: ignore[call-overload,no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from logging import WARNING
 from typing import Any, TypedDict, Unpack, cast
 
@@ -23,11 +24,11 @@ from flwr.server.client_proxy import ClientProxy
 from flwr.server.strategy import FedAvg
 from flwr.supercore import log
 
-from flwr_robust.legacy.messages import Failure, instructions, node_number, replies_of, to_parameters, to_record
-from flwr_robust.messages.replies import Sent, median_metrics, read_evaluations
+from flwr_robust.legacy.messages import Failure, node_number, questions, replies_of, to_parameters, to_record
+from flwr_robust.messages.replies import MedianMetrics, Sent, attempt, read_evaluations
 from flwr_robust.rules import Median, Rule
 from flwr_robust.strategies.options import OwnOptions, own_options
-from flwr_robust.strategies.robust import RobustAggregation, attempt
+from flwr_robust.strategies.robust import RobustAggregation
 
 ConfigFunction = Callable[[int], dict[str, Scalar]]
 EvaluateFunction = Callable[[int, NDArrays, dict[str, Scalar]], tuple[float, dict[str, Scalar]] | None]
@@ -61,7 +62,7 @@ class RobustFedAvg(RobustAggregation, FedAvg):
     It aggregates, quarantines and reports as `flwr_robust.RobustStrategy` does: the new model is
     ``global + server_learning_rate * rule(replies - global)``. ``num_examples`` comes from the nodes and is not
     used; losses and metrics are the unweighted median over usable replies unless functions are given, which get
-    the nodes' own numbers. A round with too few usable replies returns no Parameters, so that Flower keeps the model.
+    the nodes' own numbers. A round with too few usable replies returns the model as it was.
     Rules that name a layer call it by its place in the list of arrays: ``rules.LFighter(output_layer="4")``.
     In ``ServerApp(server_fn=...)`` no reply of a client ends a run; Flower's `DefaultWorkflow` itself fails on
     replies that are no FitRes at all, before a strategy sees them.
@@ -75,14 +76,14 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         How many nodes `exclude_after` may exclude; by default the rule's own f.
     **options
         Keyword arguments of Flower's `FedAvg` (`inplace` changes nothing), and `server_learning_rate`,
-        `server_momentum`, `threads`, `device`, `report_path`, `suspicion` and `exclude_after` (see
-        `flwr_robust.strategies.options.OwnOptions`). Without `initial_parameters` Flower asks one random node for
-        the initial model.
+        `server_momentum`, `threads`, `device`, `report_path`, `keep_reports`, `suspicion`, `exclude_after` and
+        `forgive_after` (see `flwr_robust.strategies.options.OwnOptions`). Without `initial_parameters` Flower asks one
+        random node for the initial model.
 
     Attributes
     ----------
     reports : list of RoundReport
-        One for each training round: what happened to each node, and why.
+        One for each of the last training rounds: what happened to each node, and why.
     suspicions : dict of int to float
         With `suspicion`: how often each node was left out lately, from 0 (never) to 1 (always).
 
@@ -110,6 +111,8 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         super().__init__(**cast(LegacyFedAvgOptions, {k: v for k, v in options.items() if k not in ours}))
         self._set_up(Median() if rule is None else rule, num_malicious_nodes, ours)
         self._model_is_ours = True
+        self._parameters: Parameters | None = None
+        self._median_metrics = MedianMetrics()
 
     def __repr__(self) -> str:
         """Return the strategy's name and its rule."""
@@ -134,6 +137,12 @@ class RobustFedAvg(RobustAggregation, FedAvg):
             log(WARNING, "evaluate_fn failed on the initial model, which a node chose: %r", error)
             return None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take note of what a subclass's own `configure_fit` sends."""
+        super().__init_subclass__(**options)
+        if "configure_fit" in cls.__dict__:
+            cls.configure_fit = _noting(cls.__dict__["configure_fit"])  # type: ignore[method-assign]
+
     def configure_fit(
         self, server_round: int, parameters: Parameters, client_manager: ClientManager
     ) -> list[tuple[ClientProxy, FitIns]]:
@@ -146,22 +155,28 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         """
         sampled = super().configure_fit(server_round, parameters, client_manager)
         pairs = self._without_excluded(sampled, client_manager)
-        messages = instructions("train", [client for client, _ in pairs])
+        self._note(pairs, parameters)
+        return pairs
+
+    def _note(self, pairs: list[tuple[ClientProxy, FitIns]], parameters: Parameters) -> None:
+        """Remember the model, and what goes to whom."""
+        self._parameters = parameters if parameters.tensors else None
         try:
-            self._note_sent(messages, to_record(parameters) if parameters.tensors else None)
+            self._note_sent(
+                questions("train", pairs, with_records=True), to_record(parameters) if parameters.tensors else None
+            )
         except ValueError as error:
             if self._model_is_ours:
                 raise
             log(WARNING, "A node chose the initial model, and %s The model of most replies counts instead.", error)
-            self._note_sent(messages, None)
-        return pairs
+            self._note_sent(questions("train", pairs), None)
 
     def configure_evaluate(
         self, server_round: int, parameters: Parameters, client_manager: ClientManager
     ) -> list[tuple[ClientProxy, EvaluateIns]]:
         """Configure the next round of evaluation, and remember who is asked."""
         pairs = super().configure_evaluate(server_round, parameters, client_manager)
-        self.sent_evaluate = Sent.of(instructions("evaluate", [client for client, _ in pairs]))
+        self.sent_evaluate = Sent(questions("evaluate", pairs))
         return pairs
 
     def aggregate_fit(
@@ -174,18 +189,24 @@ class RobustFedAvg(RobustAggregation, FedAvg):
 
         Returns
         -------
-        The new model, or None where too few results are usable; and the metrics, with ``robust/...`` numbers
-        among them.
+        The new model, or the old one where too few results are usable (None if none was sent); and the metrics, with
+        ``robust/...`` numbers among them.
+
+        Raises
+        ------
+        ConfigurationError
+            If no round was trained yet, and more results fail alike than malicious nodes can make.
         """
-        replies = replies_of("train", results, failures, self.sent.asked, self.sent.layout)
-        arrays, accepted = self._aggregate_round(server_round, replies, self._refused(failures))
+        replies = replies_of("train", results, failures, self.sent.asked)
+        done = self._aggregate_round(server_round, replies, self.sent, self._refused(failures))
         first = _first_of_each(results)
-        reported = [(first[reply.node_id].num_examples, first[reply.node_id].metrics) for reply in accepted]
-        metrics = _aggregate_metrics(self.fit_metrics_aggregation_fn, reported) | self.reports[-1].metrics()
-        if arrays is None:
-            return None, metrics
+        counted = done.accepted if self.fit_metrics_aggregation_fn is None else done.counted
+        reported = [(first[reply.node_id].num_examples, first[reply.node_id].metrics) for reply in counted]
+        metrics = self._metrics(self.fit_metrics_aggregation_fn, reported) | self.reports[-1].metrics()
+        if done.arrays is None:
+            return self._parameters, metrics
         self._model_is_ours = True
-        return to_parameters(arrays), metrics
+        return to_parameters(done.arrays), metrics
 
     def aggregate_evaluate(
         self,
@@ -203,8 +224,8 @@ class RobustFedAvg(RobustAggregation, FedAvg):
             return None, {}
         first = _first_of_each(results)
         results_by_node = [first[node] for node, _ in admitted]
-        loss = _medians([{"loss": result.loss} for result in results_by_node]).get("loss")
-        metrics = _aggregate_metrics(
+        loss = self._medians([{"loss": result.loss} for result in results_by_node]).get("loss")
+        metrics = self._metrics(
             self.evaluate_metrics_aggregation_fn, [(result.num_examples, result.metrics) for result in results_by_node]
         )
         return cast(float | None, loss), metrics
@@ -225,6 +246,23 @@ class RobustFedAvg(RobustAggregation, FedAvg):
     def _unpack(self, arrays: ArrayRecord) -> NDArrays:
         return [array.numpy() for array in arrays.values()]
 
+    def _metrics(self, function: MetricsAggregationFn | None, reported: list[tuple[int, Metrics]]) -> Metrics:
+        """Aggregate (num_examples, metrics) of nodes by a user's function, or by medians without one."""
+        if not reported:
+            return {}
+        if function is None:
+            return self._medians([metrics for _, metrics in reported])
+        return dict(attempt(function, reported) or {})
+
+    def _medians(self, reported: Sequence[Mapping[str, Any]]) -> Metrics:
+        """Unweighted median of each number that most nodes report."""
+        numbers: list[dict[str, Any]] = [
+            {k: v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+            for metrics in reported
+        ]
+        contents = [RecordDict({"metrics": MetricRecord(mine)}) for mine in numbers]
+        return cast(Metrics, dict(self._median_metrics(contents, weighted_by_key="")))
+
     def _refused(self, failures: Sequence[Failure]) -> str | None:
         if self.accept_failures or not failures:
             return None
@@ -236,20 +274,11 @@ def _first_of_each(results: Sequence[tuple[ClientProxy, Any]]) -> dict[int, Any]
     return {node_number(client): result for client, result in reversed(results)}
 
 
-def _aggregate_metrics(function: MetricsAggregationFn | None, reported: list[tuple[int, Metrics]]) -> Metrics:
-    """Aggregate (num_examples, metrics) of nodes by a user's function, or by medians without one."""
-    if not reported:
-        return {}
-    if function is None:
-        return _medians([metrics for _, metrics in reported])
-    return dict(attempt(function, reported) or {})
+def _noting(configure_fit: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(configure_fit)
+    def noting(self: RobustFedAvg, server_round: int, parameters: Parameters, client_manager: ClientManager) -> Any:
+        pairs = list(configure_fit(self, server_round, parameters, client_manager))
+        self._note(pairs, parameters)
+        return pairs
 
-
-def _medians(reported: Sequence[Mapping[str, Any]]) -> Metrics:
-    """Unweighted median of each number that most nodes report."""
-    numbers: list[dict[str, Any]] = [
-        {k: v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
-        for metrics in reported
-    ]
-    contents = [RecordDict({"metrics": MetricRecord(mine)}) for mine in numbers]
-    return cast(Metrics, dict(median_metrics(contents, weighted_by_key="")))
+    return noting

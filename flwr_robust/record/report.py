@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from logging import WARNING
 from pathlib import Path
+from stat import S_ISREG
 from statistics import median
 from typing import Any
 
@@ -14,10 +16,14 @@ import numpy as np
 from flwr.supercore import log
 from numpy.typing import NDArray
 
-from flwr_robust.record.suspicion import State, Suspicion, make_suspicion
+from flwr_robust.record.suspicion import FORGIVE_AFTER, State, Suspicion, make_suspicion
 
 # What the names of suspicions begin with in a saved state.
 SUSPICION = "suspicion."
+# Reports that are kept in memory by default: a run of thousands of rounds and nodes has gigabytes of them.
+KEPT = 100
+# Bytes that are written, and taken back, to find out whether a disk has room for reports.
+ROOM = 2**16
 
 
 @dataclass
@@ -144,16 +150,23 @@ class RoundReport:
         self.nodes |= {node_id: NodeReport("accepted") for node_id in node_ids}
 
     def complete(
-        self, quarantined: Sequence[tuple[int, str]], excluded: Sequence[int], asked: Collection[int] | None
+        self,
+        quarantined: Sequence[tuple[int, str]],
+        excluded: Sequence[int],
+        asked: Collection[int] | None,
+        heard: Collection[int] = (),
     ) -> None:
-        """Record why replies were quarantined, which nodes were excluded, and which were asked but did not reply."""
+        """Record why replies were quarantined, which nodes were excluded, and which were asked but did not reply.
+
+        From the nodes that were `heard` something came, whether or not it was handed on.
+        """
         for node_id, reason in quarantined:
             if node_id in self.nodes:
                 self.extra.append((node_id, reason))
             else:
                 self.nodes[node_id] = NodeReport("quarantined", reason)
         self.excluded = list(excluded)
-        self.unanswered = [node for node in asked or () if node not in self.nodes]
+        self.unanswered = [node for node in asked or () if node not in self.nodes and node not in heard]
 
     def add_accepted(
         self,
@@ -200,11 +213,10 @@ class RoundReport:
         return asdict(self) | {"nodes": {str(key): asdict(node) for key, node in self.nodes.items()}}
 
     def append_to(self, path: str | Path) -> None:
-        """Append the report to a file, as one line of JSON."""
+        """Append the report to a file, as one line of JSON: the whole line or, where that raises OSError, nothing."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(self.to_dict(), allow_nan=False) + "\n")
+        append_whole(target, (json.dumps(self.to_dict(), allow_nan=False) + "\n").encode())
 
 
 class Record:
@@ -216,29 +228,86 @@ class Record:
         File that gets one JSON line a round.
     suspicion : Suspicion, optional
         How often nodes were left out, over the rounds.
+    keep_reports : int or None
+        Reports that are kept in memory, the last ones; None for all. The file has all in any case.
+    owner : str
+        Whom error messages name.
 
     Attributes
     ----------
     reports : list of RoundReport
-        One for each training round.
+        One for each of the last training rounds.
+    num_trained, num_skipped : int
+        Rounds that gave a new model, and those that did not.
+
+    Raises
+    ------
+    ValueError
+        If keep_reports is no number of reports.
     """
 
-    def __init__(self, report_path: str | Path | None = None, suspicion: Suspicion | None = None) -> None:
+    def __init__(
+        self,
+        report_path: str | Path | None = None,
+        suspicion: Suspicion | None = None,
+        keep_reports: int | None = KEPT,
+        owner: str = "Record",
+    ) -> None:
         self.report_path, self.suspicion = report_path, suspicion
+        if keep_reports is not None and not (type(keep_reports) is int and keep_reports > 0):
+            raise ValueError(
+                f"{owner} was given keep_reports = {keep_reports!r}; give a whole number above 0, or None to keep all."
+            )
+        self.keep_reports = keep_reports
+        self._writable = False
         self.reports: list[RoundReport] = []
+        self.num_trained = self.num_skipped = 0
 
-    def emptied(self, owner: str, options: Mapping[str, Any]) -> Record:
-        """Return a record without reports, with the settings of this one where the options give none.
+    def changed_by(self, options: Mapping[str, Any], owner: str) -> Record:
+        """Return this record; or one without reports, with its settings where the options give no others.
 
         Raises
         ------
         ValueError
             If an option has a value that makes no sense; the text names the owner.
         """
+        if not options.keys() & {"report_path", "keep_reports", "suspicion", "exclude_after", "forgive_after"}:
+            return self
         own = self.suspicion
         decay = options.get("suspicion", None if own is None else own.decay)
         threshold = options.get("exclude_after", None if own is None else own.exclude_after)
-        return Record(options.get("report_path", self.report_path), make_suspicion(decay, threshold, owner))
+        pardon = options.get("forgive_after", FORGIVE_AFTER if own is None else own.forgive_after)
+        return Record(
+            options.get("report_path", self.report_path),
+            make_suspicion(decay, threshold, owner, pardon),
+            options.get("keep_reports", self.keep_reports),
+            owner,
+        )
+
+    def require_writable(self) -> None:
+        """Make sure that reports can be written, before any node is asked.
+
+        The last line of a file that a killed run left incomplete is cut off.
+
+        Raises
+        ------
+        ValueError
+            If the file, or its folder, cannot be written, or has no room.
+        """
+        if self.report_path is None or self._writable:
+            return
+        path = Path(self.report_path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _cut_incomplete(path)
+            append_whole(path, b" " * ROOM, keep=False)
+        except OSError as error:
+            raise ValueError(
+                f"report_path = {str(path)!r} cannot be written ({error}): give a file in a folder that can be written "
+                f"and has room, or None for no reports on disk."
+            ) from error
+        # Asked once: a disk that has become full since ends no training.
+        self._writable = True
 
     @property
     def suspicions(self) -> dict[int, float]:
@@ -250,15 +319,24 @@ class Record:
         if self.suspicion is not None:
             left_out = report.left_out()
             self.suspicion.update({node: x for node, x in left_out.items() if asked is None or node in asked})
-        for node_id, reason in report.quarantined:
-            log(WARNING, "\t> Quarantined the reply of node %s: %s", node_id, reason)
         if report.unanswered:
             log(WARNING, "\t> No reply from %s", ", ".join(map(str, report.unanswered)))
         if report.skipped:
             log(WARNING, "Round %s is skipped and the global model stays: %s", report.round, report.skipped)
+        self.num_skipped += report.skipped is not None
+        self.num_trained += report.skipped is None
         self.reports.append(report)
+        if self.keep_reports is not None:
+            del self.reports[: -self.keep_reports]
         if self.report_path is not None:
-            report.append_to(self.report_path)
+            self._write(report, self.report_path)
+
+    def _write(self, report: RoundReport, path: str | Path) -> None:
+        """Write a report; a disk that has become full costs its line, not the training."""
+        try:
+            report.append_to(path)
+        except OSError as error:
+            log(WARNING, "The report of round %s is not in %s: %s", report.round, path, error)
 
     def reset(self) -> None:
         """Forget the suspicions."""
@@ -284,6 +362,42 @@ class Record:
         if own and self.suspicion is not None:
             self.suspicion.load_state(own)
         return {name: value for name, value in state.items() if not name.startswith(SUSPICION)}
+
+
+def append_whole(path: Path, data: bytes, *, keep: bool = True) -> None:
+    """Append bytes to a file, all of them or none; only try to where they are not to be kept.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
+    """
+    with path.open("ab", buffering=0) as file:
+        # A terminal or a pipe has no end to go back to.
+        regular = S_ISREG(os.fstat(file.fileno()).st_mode)
+        end = file.seek(0, os.SEEK_END) if regular else 0
+        if not keep and not regular:
+            return
+        written = False
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+            written = keep
+        finally:
+            if regular and not written:
+                file.truncate(end)
+
+
+def _cut_incomplete(path: Path) -> None:
+    """Cut off the last line of a file, if it does not end."""
+    if not path.is_file():
+        return
+    with path.open("r+b") as file:
+        complete = 0
+        for line in file:
+            complete += len(line) if line.endswith(b"\n") else 0
+        file.truncate(complete)
 
 
 def read_reports(path: str | Path) -> Iterator[RoundReport]:

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 State = dict[str, NDArray[Any]]
 
+# Rounds for which a node is excluded, unless a user says otherwise.
+FORGIVE_AFTER = 20
+
 
 class Suspicion:
     """An exponentially weighted record of quarantines and zero weights.
@@ -28,11 +31,16 @@ class Suspicion:
         In (0, 1]: nodes above it are candidates for exclusion; None excludes nobody.
     owner : str
         Whom error messages name.
+    forgive_after : int or None
+        Rounds after which an excluded node is on trial: its suspicion is `exclude_after` then, so that the next time
+        that it is left out excludes it again. None: never.
 
     Attributes
     ----------
     values : dict of int to float
         Each node that took part, and its suspicion.
+    rounds : dict of int to int
+        Each node that is excluded, and for how many rounds it has been.
 
     Raises
     ------
@@ -48,17 +56,32 @@ class Suspicion:
     {7: 0.75, 8: 0.0}
     """
 
-    def __init__(self, decay: float, exclude_after: float | None = None, owner: str = "Suspicion") -> None:
+    def __init__(
+        self,
+        decay: float,
+        exclude_after: float | None = None,
+        owner: str = "Suspicion",
+        forgive_after: int | None = FORGIVE_AFTER,
+    ) -> None:
         self.decay = _fraction(decay, "suspicion", owner, "(0, 1), such as 0.9, or None to keep no record")
         self.exclude_after = exclude_after
         if exclude_after is not None:
             allowed = "(0, 1], such as 0.8, or None to exclude nobody"
             self.exclude_after = _fraction(exclude_after, "exclude_after", owner, allowed, one=True)
+        if forgive_after is not None and not (type(forgive_after) is int and forgive_after > 0):
+            raise ValueError(
+                f"{owner} was given forgive_after = {forgive_after!r}; give a whole number of rounds above 0, such as "
+                "20, or None to exclude for good."
+            )
+        self.forgive_after = forgive_after
         self.values: dict[int, float] = {}
+        self.rounds: dict[int, int] = {}
 
     def __repr__(self) -> str:
         """Return the call that makes this record, empty."""
         threshold = "" if self.exclude_after is None else f", exclude_after={self.exclude_after:g}"
+        if threshold and self.forgive_after != FORGIVE_AFTER:
+            threshold += f", forgive_after={self.forgive_after}"
         return f"Suspicion(decay={self.decay:g}{threshold})"
 
     def update(self, left_out: Mapping[int, float]) -> None:
@@ -73,15 +96,31 @@ class Suspicion:
         candidates = [node for node in set(nodes) if self.values.get(node, 0.0) > self.exclude_after]
         return sorted(candidates, key=lambda node: (-self.values[node], node))[:most]
 
+    def forgive(self) -> list[int]:
+        """Put the nodes on trial that have been excluded long enough, and return them."""
+        if self.forgive_after is None or self.exclude_after is None:
+            return []
+        forgiven = [node for node, rounds in self.rounds.items() if rounds >= self.forgive_after]
+        for node in forgiven:
+            del self.rounds[node]
+            self.values[node] = min(self.values.get(node, 0.0), self.exclude_after)
+        return forgiven
+
+    def count(self, excluded: Iterable[int]) -> None:
+        """Count a round for the nodes that it excludes; the others begin anew."""
+        self.rounds = {node: self.rounds.get(node, 0) + 1 for node in excluded}
+
     def reset(self) -> None:
         """Forget all nodes."""
-        self.values = {}
+        self.values, self.rounds = {}, {}
 
     def state(self) -> State:
-        """Return the record as arrays by name."""
+        """Return the record as arrays by name, in the order of the node ids."""
+        nodes = sorted(self.values)
         return {
-            "nodes": np.array(list(self.values), dtype=np.uint64),
-            "values": np.array(list(self.values.values()), dtype=np.float64),
+            "nodes": np.array(nodes, dtype=np.uint64),
+            "values": np.array([self.values[node] for node in nodes], dtype=np.float64),
+            "rounds": np.array([self.rounds.get(node, 0) for node in nodes], dtype=np.int64),
         }
 
     def load_state(self, state: State) -> None:
@@ -92,15 +131,25 @@ class Suspicion:
         ValueError
             If it is no such state.
         """
-        if state.keys() != {"nodes", "values"} or state["nodes"].shape != state["values"].shape:
+        if state.keys() != {"nodes", "values", "rounds"} or len({array.shape for array in state.values()}) > 1:
             raise ValueError(
-                f"the record of suspicions is kept as two arrays of one length, 'nodes' and 'values', "
+                f"the record of suspicions is kept as three arrays of one length, 'nodes', 'values' and 'rounds', "
                 f"but was given {sorted(state)}; load what state() returned."
             )
-        self.values = dict(zip(state["nodes"].tolist(), state["values"].tolist(), strict=True))
+        nodes, values, rounds = (state[name].tolist() for name in ("nodes", "values", "rounds"))
+        wrong = [node for node, value in zip(nodes, values, strict=True) if not 0.0 <= value <= 1.0]
+        if wrong:
+            raise ValueError(
+                f"suspicions are values in [0, 1], but the state holds others for the nodes {wrong[:10]}; "
+                "load what state() returned."
+            )
+        self.values = dict(zip(nodes, values, strict=True))
+        self.rounds = {node: count for node, count in zip(nodes, rounds, strict=True) if count}
 
 
-def make_suspicion(decay: float | None, exclude_after: float | None, owner: str) -> Suspicion | None:
+def make_suspicion(
+    decay: float | None, exclude_after: float | None, owner: str, forgive_after: int | None = FORGIVE_AFTER
+) -> Suspicion | None:
     """Return a strategy's record, or None where it is off.
 
     Raises
@@ -109,7 +158,7 @@ def make_suspicion(decay: float | None, exclude_after: float | None, owner: str)
         If a number is outside its range, or nodes are to be excluded without a record.
     """
     if decay is not None:
-        return Suspicion(decay, exclude_after, owner)
+        return Suspicion(decay, exclude_after, owner, forgive_after)
     if exclude_after is not None:
         raise ValueError(
             f"{owner} was given exclude_after = {exclude_after!r} without suspicion, the record that it needs; "

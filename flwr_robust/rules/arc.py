@@ -48,6 +48,7 @@ class ARC(PreAggregation):
 
     name = "arc"
     needs = Needs.NORMS
+    clips = True
     source = "ARC Alg. 2"
     breakdown = "the rule's"
     cost = "1, shared with the chain"

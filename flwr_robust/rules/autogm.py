@@ -51,7 +51,7 @@ class AutoGM(LinearRule):
     takes_f = False
     requirement = "n >= 1"
     source = "Li et al., 2022"
-    breakdown = "1/2"
+    breakdown = "not proven"
     cost = "2"
 
     def __init__(self, lam: float | None = None, tol: float = 1e-6, max_iterations: int = 100) -> None:

@@ -22,7 +22,7 @@ from flwr_robust.engine.lp import distances_of
 from flwr_robust.engine.passes import Needs
 from flwr_robust.engine.rows import Geometry, Rows
 from flwr_robust.engine.updates import Layer, Layers
-from flwr_robust.rules.checks import check_f
+from flwr_robust.rules.checks import check_f, refuse_non_finite
 from flwr_robust.rules.randomness import DRAWS
 from flwr_robust.rules.run import COLUMNS, State, TooFewRowsError, Trace, mix, plan, require_rows, run
 from flwr_robust.rules.side_inputs import SideInputs, Told
@@ -182,8 +182,9 @@ class Stage(ABC):
         Raises
         ------
         ValueError
-            If it is another stage's state.
+            If it is another stage's state, or holds NaN or infinity.
         """
+        refuse_non_finite(state, repr(self))
         for stage, own in self._parted(state):
             stage.memory = {name: value.copy() for name, value in own.items()}
 
@@ -202,7 +203,15 @@ class Stage(ABC):
 
 
 class PreAggregation(Stage):
-    """A linear map of the rows: ``(n, d) -> (n', d)``."""
+    """A linear map of the rows: ``(n, d) -> (n', d)``.
+
+    Attributes
+    ----------
+    clips : bool
+        Whether no row comes out much longer than honest ones are.
+    """
+
+    clips: ClassVar[bool] = False
 
     @property
     def stages(self) -> tuple[PreAggregation, ...]:
@@ -259,11 +268,17 @@ class Rule(Stage):
     requires, optional : tuple of str
         Side inputs (``"ids"``, ``"root"``, ``"model"``) that the rule cannot do without, and those that it reads
         where they are given: without ids rows are numbered.
+    masked : bool
+        Whether a huge row hides large ones from the rule, unless a stage in front of it clips.
+    tolerates : bool
+        Whether the rule tolerates any malicious row at all.
     """
 
     measured: ClassVar[tuple[str, ...]] = ()
     requires: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[tuple[str, ...]] = ()
+    masked: bool = False
+    tolerates: ClassVar[bool] = True
 
     @property
     def stages(self) -> tuple[PreAggregation, ...]:
@@ -294,6 +309,11 @@ class Rule(Stage):
         except TooFewRowsError:
             return False
         return True
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether a huge row hides large ones from the chain."""
+        return self.last.masked and not any(stage.clips for stage in self.stages)
 
     def choose(self, rows: int, n: int, trace: Trace) -> Rule:
         """Return the rule that runs: this one, unless it is a choice among rules.

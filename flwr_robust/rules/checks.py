@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def check_f(f: int | float, owner: str) -> int | float:
@@ -76,6 +78,16 @@ def name_of_layer(value: Any, name: str, owner: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{owner} was given {name} = {value!r}; give the name of a layer, or None.")
     return value
+
+
+def refuse_non_finite(state: Mapping[str, NDArray[Any]], owner: str) -> None:
+    """Raise ValueError, which names the owner, where a saved state holds NaN or infinity."""
+    wrong = [name for name, value in state.items() if value.dtype.kind == "f" and not np.isfinite(value).all()]
+    if wrong:
+        raise ValueError(
+            f"{owner} was given a state with NaN or infinity in {', '.join(sorted(wrong))}; load one that "
+            "state() returned while all was finite."
+        )
 
 
 def norm_order(p: Any, owner: str) -> float:

@@ -60,7 +60,8 @@ class CrossRound(Rule):
     requirement = "n >= 1, the model"
     source = "Han et al., 2023"
     breakdown = "not proven"
-    cost = "3"
+    masked = True
+    cost = "2, and one to remember"
 
     def __init__(self, bound: float = 0.5, sigmas: float = 0.5) -> None:
         super().__init__()
@@ -91,13 +92,14 @@ class CrossRound(Rule):
         return found
 
     def _remember(self, rows: Rows, kept: NDArray[np.bool_], calls: int) -> None:
-        """Keep the models of the accepted rows; nothing can fail any more."""
+        """Keep the models of the accepted rows."""
         history = History(rows.remembered, rows.names)
         models = history.resized(rows.remembered.get("models"), (rows.d,), rows.dtype)
         accepted = history.resized(rows.remembered.get("accepted"), (), np.bool_).copy()
         accepted[history.places[kept]] = True
         sent = rows.given["model"]
-        write(rows, models, history.places[kept], np.flatnonzero(kept).tolist(), lambda columns: sent[columns])
+        places, which = history.places[kept], np.flatnonzero(kept).tolist()
+        rows.defer(lambda: write(rows, models, places, which, lambda columns: sent[columns]))
         rows.hand_over(models=models, accepted=accepted, calls=np.array(calls), **history.remembered())
 
 

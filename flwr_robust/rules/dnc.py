@@ -22,6 +22,10 @@ class DnC(Random, Rule):
     drops the ``floor(filter_fraction f)`` rows with the highest squared projections. Rows that no iteration
     drops are averaged; if there is none, those with the lowest summed projections. Needs n > 2f.
 
+    One row far away takes the singular vector for itself, and hides others that are large: on its own this rule falls
+    to one row at 10^6 times the honest ones' size beside two at 10^4, in half of the rounds. `ARC` or `StaticClipping`
+    in front prevents it.
+
     Source: LASA, section 5 (Shejwalkar and Houmansadr, 2021).
 
     Parameters
@@ -46,6 +50,7 @@ class DnC(Random, Rule):
     """
 
     name = "dnc"
+    masked = True
     source = "LASA 5"
     breakdown = "not proven"
     cost = "1, and 10,000 columns"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flwr_robust.engine.device import FloatArray, Matrix
 from flwr_robust.engine.rows import Rows, lowest
@@ -62,10 +63,11 @@ class FLANDERS(Random, Rule):
     name = "flanders"
     requires = ("model",)
     optional = ("ids",)
-    remembers = (DRAWS, *PLACES, "sampled", "rows", "models", "calls", COLUMNS)
+    remembers = (DRAWS, *PLACES, "sampled", "rows", "there", "models", "calls", COLUMNS)
     requirement = "n > 2f, the model"
     source = "FLANDERS"
     breakdown = "not proven"
+    masked = True
     cost = "1, and 500 columns"
 
     def __init__(
@@ -95,17 +97,18 @@ class FLANDERS(Random, Rule):
         now = model + rows.take(sampled)
         history = History(rows.remembered, rows.names)
         shape = (self.window, len(sampled))
-        kept = history.resized(rows.remembered.get("rows"), shape, np.float64, np.nan).copy()
+        kept = history.resized(rows.remembered.get("rows"), shape, np.float64).copy()
+        there = history.resized(rows.remembered.get("there"), (self.window,), np.bool_).copy()
         sent = rows.remembered.get("models", np.zeros(shape)).copy()
-        earlier = _earlier(kept[history.places], sent, min(calls, self.window))
+        earlier = _earlier(kept[history.places], there[history.places], sent, min(calls, self.window))
         chosen = list(range(rows.count))
         if f and len(earlier) > 1 and len(sampled):
             chosen = lowest(self._distances(earlier, now), rows.count - f)
-        for values, newest in ((kept, np.nan), (sent, model)):
-            values[..., :-1, :] = values[..., 1:, :]
-            values[..., -1, :] = newest
-        kept[history.places, -1] = now
-        rows.hand_over(sampled=sampled, rows=kept, models=sent, calls=np.array(calls + 1), **history.remembered())
+        kept[:, :-1], there[:, :-1], sent[:-1] = kept[:, 1:].copy(), there[:, 1:].copy(), sent[1:].copy()
+        kept[:, -1], there[:, -1], sent[-1] = 0.0, False, model
+        kept[history.places, -1], there[history.places, -1] = now, True
+        rows.hand_over(sampled=sampled, rows=kept, there=there, models=sent, calls=np.array(calls + 1))
+        rows.hand_over(**history.remembered())
         return rows.combine(mean_of(chosen, rows.count))
 
     def _distances(self, earlier: Sequence[Matrix], now: Matrix) -> Matrix:
@@ -120,9 +123,9 @@ class FLANDERS(Random, Rule):
         return distances
 
 
-def _earlier(rows: Matrix, sent: Matrix, count: int) -> list[Matrix]:
+def _earlier(rows: Matrix, there: NDArray[np.bool_], sent: Matrix, count: int) -> list[Matrix]:
     """Return the nodes' models (m, s) in each of the latest calls, oldest first: of absent ones, what was sent."""
-    return [np.where(np.isnan(rows[:, -k]), sent[-k], rows[:, -k]) for k in range(count, 0, -1)]
+    return [np.where(there[:, -k, None], rows[:, -k], sent[-k]) for k in range(count, 0, -1)]
 
 
 def autoregression(T: Sequence[Matrix], iterations: int, alpha: float, beta: float) -> tuple[Matrix, Matrix]:

@@ -23,6 +23,8 @@ from flwr_robust.rules.side_inputs import Told
 JUDGED, SINGULAR = 3, 1e-12
 # Of distances: sums of these are still finite.
 FARTHEST = 1e150
+# Stands for an error that there is not.
+NONE = -1.0
 
 
 class FLDetector(Random, Rule):
@@ -72,7 +74,8 @@ class FLDetector(Random, Rule):
     requirement = "n >= 1"
     source = "FLDetector"
     breakdown = "not proven"
-    cost = "3"
+    masked = True
+    cost = "2, and one to remember"
 
     def __init__(self, window: int = 10, references: int = 20, seed: int | None = None) -> None:
         super().__init__()
@@ -90,31 +93,33 @@ class FLDetector(Random, Rule):
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
         calls = int(rows.remembered.get("calls", 0))
         history = History(rows.remembered, rows.names)
-        errors = history.resized(rows.remembered.get("errors"), (self.window,), np.float64, np.nan).copy()
+        errors = history.resized(rows.remembered.get("errors"), (self.window,), np.float64, NONE).copy()
         if calls > self.window:
             now = self._errors(rows, calls)
             known = np.flatnonzero(np.isfinite(now))
             errors[history.places[known], :-1] = errors[history.places[known], 1:]
             errors[history.places[known], -1] = now[known]
-        out = self._outliers(errors[history.places].mean(axis=1), rows)
+        out = self._outliers(errors[history.places], rows)
         vector = rows.combine(mean_of(~out, rows.count))
-        # Nothing can fail any more: what is remembered is overwritten where it lies.
         updates = history.resized(rows.remembered.get("updates"), (rows.d,), rows.dtype)
-        write(rows, updates, history.places)
-        outputs = rows.remembered.get("outputs")
-        if outputs is None or outputs.dtype != rows.dtype:
-            shape = (self.window + 1, rows.d)
-            outputs = np.zeros(shape, rows.dtype) if outputs is None else outputs.astype(rows.dtype)
-        outputs[calls % len(outputs)] = vector
+        outputs = rows.remembered.get("outputs", np.zeros((self.window + 1, 0))).astype(rows.dtype, copy=False)
+        if outputs.shape[1] != rows.d:
+            outputs = np.zeros((self.window + 1, rows.d), rows.dtype)
+
+        def overwrite() -> None:
+            write(rows, updates, history.places)
+            outputs[calls % len(outputs)] = vector
+
+        rows.defer(overwrite)
         rows.hand_over(updates=updates, errors=errors, outputs=outputs, calls=np.array(calls + 1))
         rows.hand_over(**history.remembered())
         return vector
 
-    def _outliers(self, scores: Weights, rows: Rows) -> NDArray[np.bool_]:
-        """Which rows are out, given the scores of their nodes: NaN for those that are not judged."""
-        out, judged = np.zeros(rows.count, dtype=bool), np.flatnonzero(np.isfinite(scores))
+    def _outliers(self, errors: Matrix, rows: Rows) -> NDArray[np.bool_]:
+        """Which rows are out, given the latest errors of their nodes: those that lack some are not judged."""
+        out, judged = np.zeros(rows.count, dtype=bool), np.flatnonzero((errors != NONE).all(axis=1))
         if len(judged) >= JUDGED:
-            out[judged] = upper_cluster(scores[judged], self.references, rows.generator())
+            out[judged] = upper_cluster(errors[judged].mean(axis=1), self.references, rows.generator())
         return out
 
     def _errors(self, rows: Rows, calls: int) -> Weights:

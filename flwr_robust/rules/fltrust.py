@@ -41,7 +41,7 @@ class FLTrust(Rule):
     measured = ("root",)
     requirement = "n >= 1, a root update"
     source = "FLTrust (2)-(4)"
-    breakdown = "(n - 1)/n"
+    breakdown = "any share, if the root is clean"
     cost = "2"
 
     def __init__(self) -> None:

@@ -61,7 +61,8 @@ class FoolsGold(Rule):
     requirement = "n >= 1"
     source = "FoolsGold Alg. 1"
     breakdown = "not proven"
-    cost = "3"
+    masked = True
+    cost = "2, and one to remember"
 
     def __init__(self, confidence: float = 1.0, layer: str | None = None, normalise: bool = True) -> None:
         super().__init__()
@@ -85,8 +86,7 @@ class FoolsGold(Rule):
         if not self.normalise:
             largest = np.finfo(vector.dtype).max
             np.clip(vector, -largest, largest, out=vector)
-        # Nothing can fail any more: the sums grow where they lie.
-        so_far.grow()
+        rows.defer(so_far.grow)
         rows.hand_over(sums=sums, **history.remembered())
         return vector
 

@@ -44,7 +44,7 @@ class GeometricMedianOfMeans(LinearRule):
     name = "geometric-median-of-means"
     needs = Needs.DISTANCES
     source = "Chen et al., 2017, Alg. 2"
-    breakdown = "1/4"
+    breakdown = "1/2 (k > 2f)"
     cost = "2"
 
     def __init__(self, f: int | float = 0, groups: int | None = None) -> None:

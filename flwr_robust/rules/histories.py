@@ -79,7 +79,8 @@ class History:
     ) -> NDArray[Any]:
         """Return the nodes' values with places for those that are new.
 
-        Where nobody came or went it is the array itself: to be changed in place once nothing can fail any more.
+        Where nobody came or went it is the array itself: to be changed in place once nothing can fail any more, by what
+        is given to `Rows.defer`.
 
         Parameters
         ----------
@@ -110,7 +111,7 @@ def write(
 ) -> None:
     """Overwrite the vectors of nodes by their rows, plus what `more` returns for some columns; one pass.
 
-    For the end of a call, when nothing can fail any more: values stay within the range of their dtype.
+    For the end of a call, when nothing can fail any more (`Rows.defer`); values stay within the range of their dtype.
 
     Parameters
     ----------

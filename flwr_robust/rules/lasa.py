@@ -31,6 +31,9 @@ class LASA(Rule):
     that pass, or their coordinate-wise median where none does. A layer without a nonzero value has purity
     1/2; where all rows agree the score is 0. Needs n >= 3 and takes no f.
 
+    One row far away makes the standard deviation so large that others which are large pass: on its own this rule falls
+    to one row at 10^6 times the honest ones' size beside two at 10^4. `ARC` or `StaticClipping` in front prevents it.
+
     Source: LASA, Algorithm 1, Definitions 1 to 3.
 
     Parameters
@@ -52,6 +55,7 @@ class LASA(Rule):
     """
 
     name = "lasa"
+    masked = True
     takes_f = False
     requirement = "n >= 3"
     source = "LASA Alg. 1"

@@ -32,6 +32,7 @@ class Mean(LinearRule):
     requirement = "n >= 1"
     source = "LPA (5)"
     breakdown = "0"
+    tolerates = False
     cost = "1"
 
     def __init__(self) -> None:

@@ -81,6 +81,11 @@ class MixTailor(Random, Rule):
         return self.pool
 
     @property
+    def masked(self) -> bool:  # type: ignore[override]
+        """Whether a rule of the pool is masked, with no stage of its own that clips."""
+        return any(rule.is_masked for rule in self.pool)
+
+    @property
     def uses_f(self) -> bool:
         return self.default
 

@@ -44,7 +44,7 @@ class ResidualReweighting(Rule):
     >>> import numpy as np
     >>> from flwr_robust import rules
     >>> rules.ResidualReweighting()(np.array([[1.0, 1.0], [2.0, 2.0], [3.1, 3.0], [4.0, 4.2], [900.0, 900.0]])).round(2)
-    array([2.5 , 2.47])
+    array([2.53, 2.55])
     """
 
     name = "residual-reweighting"

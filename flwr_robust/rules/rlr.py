@@ -41,6 +41,7 @@ class RLR(CoordinateRule):
     name = "rlr"
     source = "RLR"
     breakdown = "not proven"
+    masked = True
     cost = "1"
 
     def __init__(self, f: int | float = 0, threshold: float | None = None) -> None:

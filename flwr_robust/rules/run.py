@@ -97,6 +97,10 @@ class Trace:
         Rows that stages have not left out; None where no stage does.
     noted : list of (stage, State, names)
         What stages will remember, and what of that nobody else holds.
+    deferred : list of callable
+        What is done before.
+    lowered : int
+        What f is lowered by, because that many malicious nodes are out already.
     """
 
     clip_factors: NDArray[np.float64] | None = None
@@ -105,7 +109,13 @@ class Trace:
     rule_drawn: int | None = None
     kept: list[int] | None = None
     noted: list[tuple[StageLike, State, Collection[str]]] = field(default_factory=list)
+    deferred: list[Callable[[], None]] = field(default_factory=list)
+    lowered: int = 0
     _generators: dict[StageLike, np.random.Generator] = field(default_factory=dict)
+
+    def f_of(self, stage: StageLike, n: int) -> int:
+        """Return how many of n rows a stage tolerates."""
+        return max(0, stage.resolve_f(n) - self.lowered)
 
     def generator(self, stage: StageLike) -> np.random.Generator:
         """Return the generator of a stage that remembers its draws, at the place where the last call left it."""
@@ -115,6 +125,8 @@ class Trace:
 
     def store(self) -> None:
         """Let the stages remember: after the last step that can fail."""
+        while self.deferred:
+            self.deferred.pop(0)()
         for stage, generator in self._generators.items():
             stage.remember({DRAWS: position_of(generator)})
         for stage, values, own in self.noted:
@@ -189,6 +201,7 @@ def run(
     threads: int | None = None,
     *,
     float32_only: bool = False,
+    proved: int = 0,
     side: SideInputs | None = None,
 ) -> Aggregate:
     """Run a rule or chain on updates.
@@ -203,6 +216,8 @@ def run(
         See `flwr_robust.engine.cpu.for_blocks`.
     float32_only : bool
         Whether rows whose norm has no float32 are bad ones.
+    proved : int
+        Malicious nodes that are known and have no row: where there would be too few rows, f is lowered by their number.
     side : SideInputs, optional
         What the rule may be told beside the rows.
 
@@ -214,8 +229,9 @@ def run(
     ValueError
         If a side input that the rule reads is wrong, or a required one is missing.
     """
-    n, trace = updates.n, Trace()
-    require_rows((*rule.stages, rule.last), n)
+    n, stages = updates.n, (*rule.stages, rule.last)
+    trace = Trace(lowered=_lowered(stages, n, proved))
+    require_rows(stages, n, lowered=trace.lowered)
     with one_blas_thread():
         return _run(rule, updates, n, trace, threads, float32_only, side or SideInputs())
 
@@ -249,7 +265,7 @@ def _run(
         threads=threads,
         generator=lambda: trace.generator(last),
     )
-    f = last.resolve_f(n)
+    f = trace.f_of(last, n)
     # A stage that leaves rows out may have left too few.
     last.require_rows_for(rows.count, f, n)
     with _naming(last):
@@ -269,15 +285,29 @@ def _run(
     if COLUMNS in last.remembers:
         rows.remember(**{COLUMNS: np.array(updates.d)})
     trace.noted.append((last, rows.noted, rows.own))
+    trace.deferred = rows.deferred
     return Aggregate(vector, rows.norms, rows.weights, trace, rows.passes, rows.used)
 
 
 def mix(
-    stages: Sequence[MapLike], updates: Updates, threads: int | None = None, *, float32_only: bool = False
+    stages: Sequence[MapLike],
+    updates: Updates,
+    threads: int | None = None,
+    *,
+    float32_only: bool = False,
+    proved: int = 0,
 ) -> Mixed:
     """Run pre-aggregations alone; arguments and errors are those of `run`."""
-    n, trace = updates.n, Trace()
-    require_rows(stages, n)
+    n = updates.n
+    trace = Trace(lowered=_lowered(stages, n, proved))
+    require_rows(stages, n, lowered=trace.lowered)
+    with one_blas_thread():
+        return _mix(stages, updates, n, trace, threads, float32_only)
+
+
+def _mix(
+    stages: Sequence[MapLike], updates: Updates, n: int, trace: Trace, threads: int | None, float32_only: bool
+) -> Mixed:
     points, geometry, norms, _ = _prepare(stages, [], updates, n, trace, threads, float32_only)
     if norms is None:
         norms = measure(updates, Needs.NORMS, threads).norms
@@ -287,7 +317,21 @@ def mix(
     return Mixed(mix_rows(points, geometry.mixing, threads), norms, trace)
 
 
-def require_rows(stages: Iterable[StageLike], n: int, rows: int | None = None) -> None:
+def _lowered(stages: Sequence[StageLike], n: int, proved: int) -> int:
+    """Return what f is lowered by: nothing, unless the stages lack rows otherwise.
+
+    More than f malicious nodes are more than were reckoned with: then nobody knows how many others there are.
+    """
+    if proved > max((stage.resolve_f(n) for stage in stages), default=0):
+        return 0
+    try:
+        require_rows(stages, n)
+    except TooFewRowsError:
+        return proved
+    return 0
+
+
+def require_rows(stages: Iterable[StageLike], n: int, rows: int | None = None, lowered: int = 0) -> None:
     """Raise TooFewRowsError for the first stage that n incoming rows are too few for.
 
     A fraction f is taken of the n rows that come in, also behind a stage that leaves fewer: `rows`, where
@@ -297,7 +341,7 @@ def require_rows(stages: Iterable[StageLike], n: int, rows: int | None = None) -
         raise TooFewRowsError("there are no rows to aggregate: n = 0, and at least 1 is needed.")
     rows = n if rows is None else rows
     for stage in stages:
-        f = stage.resolve_f(n)
+        f = max(0, stage.resolve_f(n) - lowered)
         stage.require_rows_for(rows, f, n)
         rows = stage.rows_after(rows, f)
 
@@ -306,7 +350,7 @@ def unfold(rule: RuleLike, rows: int, n: int, trace: Trace) -> tuple[list[MapLik
     """Return the stages and the last rule that run, where a rule may be a choice among chains."""
     stages = list(rule.stages)
     for stage in stages:
-        rows = stage.rows_after(rows, stage.resolve_f(n))
+        rows = stage.rows_after(rows, trace.f_of(stage, n))
     chosen = rule.last.choose(rows, n, trace)
     if chosen is rule.last:
         return stages, chosen
@@ -317,7 +361,7 @@ def unfold(rule: RuleLike, rows: int, n: int, trace: Trace) -> tuple[list[MapLik
 def plan(stages: Iterable[MapLike], rows: Geometry, n: int, trace: Trace) -> Geometry:
     """Apply the stages to the geometry of n incoming rows."""
     for stage in stages:
-        f = stage.resolve_f(n)
+        f = trace.f_of(stage, n)
         stage.require_rows_for(rows.count, f, n)
         with _naming(stage):
             rows = stage.transform(rows, f, trace)

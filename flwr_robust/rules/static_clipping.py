@@ -27,6 +27,7 @@ class StaticClipping(PreAggregation):
 
     name = "static-clipping"
     needs = Needs.NORMS
+    clips = True
     takes_f = False
     requirement = "n >= 1"
     source = "ARC 3"

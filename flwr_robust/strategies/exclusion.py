@@ -50,8 +50,16 @@ class Exclusion:
         if self.suspicion is None or self.suspicion.exclude_after is None or not sampled:
             return [(node, node) for node in sampled]
         nodes = list(connected())
+        for node in self.suspicion.forgive():
+            log(
+                WARNING,
+                "Node %s is asked to train again: it was excluded for %s rounds",
+                node,
+                self.suspicion.forgive_after,
+            )
         most = max_excluded(len(sampled), len(nodes), self._num_excluded(len(nodes)), self._enough)
         self.excluded = self.suspicion.above(nodes, most)
+        self.suspicion.count(self.excluded)
         for node in self.excluded:
             if node not in before:
                 value, threshold = self.suspicion.values[node], self.suspicion.exclude_after

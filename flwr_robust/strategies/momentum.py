@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flwr_robust.engine.device import FloatArray
-from flwr_robust.rules.checks import number
+from flwr_robust.rules.checks import number, refuse_non_finite
 from flwr_robust.rules.run import State
 
 # What the momentum is called in a saved state.
@@ -54,11 +54,12 @@ class ServerMomentum:
         Raises
         ------
         ValueError
-            If the state holds one, but none is kept.
+            If the state holds one, but none is kept, or holds NaN or infinity.
         """
         left = dict(state)
         saved = left.pop(NAME, None)
         if saved is not None and not self.beta:
             raise ValueError("the state holds a server's momentum, but this strategy keeps none: give server_momentum.")
+        refuse_non_finite({} if saved is None else {NAME: saved}, "server_momentum")
         self.value = saved
         return left

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from inspect import Parameter, Signature, signature
+from types import new_class
 from typing import Any, ClassVar, Unpack
 
 from flwr.serverapp.strategy import Strategy
@@ -322,6 +324,13 @@ class RuleStrategy(NamedStrategy):
         super().__init__(make(**given), num_malicious_nodes=num_malicious_nodes, **options)
 
 
+@cache
+def strategy_of(rule: type[rules.Rule]) -> type[RuleStrategy]:
+    """Return a class for a rule that has none here: editors and mypy know those that are written down."""
+    made: type[RuleStrategy] = new_class(rule.__name__, (RuleStrategy,), {"rule": rule})
+    return made
+
+
 def _constructor(rule: type[rules.Rule]) -> Callable[..., None]:
     """Return a constructor that says what it takes: mypy, which sees no more than the class, takes any keyword."""
 
@@ -497,8 +506,9 @@ def inherited_f(strategy: Strategy, num_malicious_nodes: Nodes | None, owner: st
     ValueError
         If neither has a number of malicious nodes.
     """
+    unwrap(strategy)
     if num_malicious_nodes is None:
-        num_malicious_nodes = getattr(unwrap(strategy), "num_malicious_nodes", None)
+        num_malicious_nodes = getattr(strategy, "num_malicious_nodes", None)
     if num_malicious_nodes is None:
         raise ValueError(
             f"{owner} was given no num_malicious_nodes, and {type(strategy).__name__} has none; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, cast
@@ -12,7 +13,7 @@ from flwr.app import MetricRecord, RecordDict
 from flwr_robust.engine.choose import device_for
 from flwr_robust.engine.cpu import CPU
 from flwr_robust.engine.device import Device
-from flwr_robust.messages.replies import median_metrics
+from flwr_robust.messages.replies import MedianMetrics
 from flwr_robust.rules.checks import whole_number
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -40,7 +41,8 @@ class RecordOptions(TypedDict, total=False):
     Attributes
     ----------
     report_path : str or Path, optional
-        File that gets one JSON line a round.
+        File that gets one JSON line a round. That it can be written is made sure of before any node is asked; a disk
+        that is full later costs a line and a WARNING.
     suspicion : float, optional
         Keeps an exponentially weighted record of the quarantines and zero weights of each node, with this
         decay in (0, 1): see `flwr_robust.record.suspicion.Suspicion`. Off by default.
@@ -48,15 +50,42 @@ class RecordOptions(TypedDict, total=False):
         In (0, 1]: nodes whose suspicion is above it are asked to train no more; at most num_malicious_nodes
         of the connected nodes, the most suspicious first, and never more than the rule can spare.
         They are still asked to evaluate. Off by default.
+    forgive_after : int or None, default 20
+        An excluded node is asked to train again after so many rounds, on trial: the next time that it is left out
+        excludes it again. None excludes for good.
+    keep_reports : int or None, default 100
+        Reports in memory: those of the last rounds; None for all. The file has all.
     """
 
     report_path: str | Path | None
     suspicion: float | None
     exclude_after: float | None
+    forgive_after: int | None
+    keep_reports: int | None
 
 
-class WrapperOptions(RecordOptions, total=False):
-    """`RecordOptions`, and where passes over the replies run.
+class ReplyOptions(TypedDict, total=False):
+    """Keyword arguments of our strategies and wrappers: what becomes of replies.
+
+    Attributes
+    ----------
+    statistics : sequence of str, optional
+        Patterns of names (`fnmatch`) of arrays that hold running statistics, beside those that PyTorch, Keras and flax
+        call so. They are no updates: they are aggregated apart, each coordinate by its trimmed mean.
+    max_reply_bytes : int, optional
+        A larger reply is quarantined. By default four times what was sent, and at least 64 MB.
+    metrics_of : {"selected", "accepted"}
+        Whose metrics your functions get: with rules that leave nodes out, such as Krum, those of the others (the
+        default); or those of all nodes whose replies could be used.
+    """
+
+    statistics: Sequence[str]
+    max_reply_bytes: int | None
+    metrics_of: str
+
+
+class WrapperOptions(RecordOptions, ReplyOptions, total=False):
+    """`RecordOptions` and `ReplyOptions`, and where passes over the replies run.
 
     Attributes
     ----------
@@ -122,6 +151,37 @@ def threads_and_device(
     return threads, device
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How replies are read; the attributes are those of `ReplyOptions`."""
+
+    statistics: tuple[str, ...] = ()
+    max_reply_bytes: int | None = None
+    metrics_of: str = "selected"
+
+    def changed_by(self, options: ReplyOptions, owner: str) -> Reading:
+        """Return this one with the options that are given.
+
+        Raises
+        ------
+        ValueError
+            If an option has a value that makes no sense; the text names the owner.
+        """
+        given: dict[str, Any] = {key: value for key, value in options.items() if key in ReplyOptions.__annotations__}
+        patterns = given.get("statistics", ())
+        if isinstance(patterns, str) or not all(isinstance(pattern, str) for pattern in patterns):
+            raise ValueError(
+                f"{owner} was given statistics = {patterns!r}; give a list of patterns of names, such as ['*.ema']."
+            )
+        if "statistics" in given:
+            given["statistics"] = tuple(patterns)
+        if "max_reply_bytes" in given:
+            given["max_reply_bytes"] = whole_number(given["max_reply_bytes"], "max_reply_bytes", owner, or_none=True)
+        if given.get("metrics_of", "selected") not in ("selected", "accepted"):
+            raise ValueError(f"{owner} was given metrics_of = {given['metrics_of']!r}; give 'selected' or 'accepted'.")
+        return replace(self, **given)
+
+
 def refuse_unknown(options: WrapperOptions, owner: str) -> None:
     """Refuse what is no option of wrappers, as Python does for named parameters.
 
@@ -140,8 +200,8 @@ def fedavg_options(options: Options) -> FedAvgOptions:
     """Return what `FedAvg` takes of the options, with medians as the default for metrics."""
     ours = own_options(options)
     chosen = cast(FedAvgOptions, {key: value for key, value in options.items() if key not in ours})
-    chosen["train_metrics_aggr_fn"] = chosen.get("train_metrics_aggr_fn") or median_metrics
-    chosen["evaluate_metrics_aggr_fn"] = chosen.get("evaluate_metrics_aggr_fn") or median_metrics
+    chosen["train_metrics_aggr_fn"] = chosen.get("train_metrics_aggr_fn") or MedianMetrics()
+    chosen["evaluate_metrics_aggr_fn"] = chosen.get("evaluate_metrics_aggr_fn") or MedianMetrics()
     return chosen
 
 

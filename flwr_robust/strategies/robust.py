@@ -1,32 +1,49 @@
-"""`RobustStrategy`: any rule or chain as a Flower strategy; what a round of it does; and pre-aggregations around it."""
+"""`RobustStrategy`: any rule or chain as a Flower strategy; and what a round of it does."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from logging import INFO, WARNING
-from typing import Any, ParamSpec, TypeVar, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg, Strategy
+from flwr.serverapp.strategy import FedAvg, Result, Strategy
 from flwr.supercore import log
 
-from flwr_robust.engine.cpu import CPU, kernels_are_loaded
-from flwr_robust.engine.device import Device
+from flwr_robust.engine.cpu import CPU, is_first_use
+from flwr_robust.engine.device import Device, FloatArray
 from flwr_robust.engine.updates import Updates
-from flwr_robust.messages.replies import Inbox, Reply, Sent, read_evaluations, read_replies
+from flwr_robust.messages.arrays import Apart
+from flwr_robust.messages.grid import GuardedGrid
+from flwr_robust.messages.replies import (
+    Inbox,
+    MedianMetrics,
+    Question,
+    Reply,
+    Sent,
+    attempt,
+    log_quarantined,
+    read_evaluations,
+    read_replies,
+)
 from flwr_robust.record.report import Record, RoundReport
 from flwr_robust.rules.base import PreAggregation, Rule, chain, resolve_f
 from flwr_robust.rules.checks import check_f, number
+from flwr_robust.rules.mean import Mean
 from flwr_robust.rules.run import Aggregate, BadRows, Skipped, outcome_of, run
-from flwr_robust.rules.theory import kappa
 from flwr_robust.strategies.exclusion import Exclusion
+from flwr_robust.strategies.guard import Guarded, Hooked, has_flowers_start, in_the_place_of
+from flwr_robust.strategies.handing_on import Handed, hand_on, hand_on_evaluations, require_inner
 from flwr_robust.strategies.momentum import ServerMomentum
 from flwr_robust.strategies.options import (
+    FedAvgOptions,
     Options,
     OwnOptions,
+    Reading,
     WrapperOptions,
     fedavg_options,
     own_options,
@@ -35,12 +52,31 @@ from flwr_robust.strategies.options import (
 )
 from flwr_robust.strategies.rewriting import RewritingStrategy
 from flwr_robust.strategies.side_inputs import RootFunction, RoundInputs, Tell, require_root, root_function
+from flwr_robust.strategies.statistics import statistics_of
+from flwr_robust.strategies.summary import log_aggregation
 
-P = ParamSpec("P")
-T = TypeVar("T")
+
+@dataclass
+class Round:
+    """What came of a round.
+
+    Attributes
+    ----------
+    arrays : ArrayRecord or None
+        The new model; None where the round is skipped.
+    metrics : MetricRecord or None
+        Those of the strategy that the model was handed on to.
+    accepted, counted : list of Reply
+        The usable replies, and those of them that the metrics functions of users see.
+    """
+
+    arrays: ArrayRecord | None
+    metrics: MetricRecord | None
+    accepted: list[Reply]
+    counted: list[Reply]
 
 
-class RobustAggregation:
+class RobustAggregation(Guarded):
     """What our strategies share on either of Flower's interfaces: a rule, a round of it, what is kept between rounds.
 
     Attributes
@@ -57,10 +93,8 @@ class RobustAggregation:
         Threads that aggregate; None for the default.
     device : Device
         Where blocks are aggregated.
-    record : Record
-        Of the nodes' fates.
-    sent, sent_evaluate : Sent
-        What the messages of the current round carried, and to whom.
+    front : tuple of PreAggregation
+        What wrappers have put in front of the rule, while they lead.
     root_fn : callable or None
         Makes the server's own model, for rules that need one.
     """
@@ -71,11 +105,8 @@ class RobustAggregation:
     momentum: ServerMomentum
     threads: int | None
     device: Device
-    record: Record
-    exclusion: Exclusion
-    sent: Sent
-    sent_evaluate: Sent
-    root_fn: RootFunction | None
+    front: tuple[PreAggregation, ...] = ()
+    root_fn: RootFunction | None = None
 
     def _set_up(self, rule: Rule, num_malicious_nodes: int | float | None, options: OwnOptions) -> None:
         """Take over what a strategy was constructed with.
@@ -92,22 +123,43 @@ class RobustAggregation:
         self.num_malicious_nodes = check_f(rule.f if num_malicious_nodes is None else num_malicious_nodes, name)
         rate = options.get("server_learning_rate", 1.0)
         self.server_learning_rate = number(rate, "server_learning_rate", name, above=0)
-        self.threads, self.device = threads_and_device(options, name)
+        self.rule, self.momentum = rule, ServerMomentum(options.get("server_momentum", 0.0), name)
+        self.threads, self.device, self.reading, self.record = None, CPU, Reading(), Record()
         self.root_fn = root_function(options.get("root_fn"), name)
-        self._begin(rule, ServerMomentum(options.get("server_momentum", 0.0), name), Record().emptied(name, options))
-
-    def _begin(self, rule: Rule, momentum: ServerMomentum, record: Record) -> None:
-        """Start with a rule, and without a past."""
-        self.rule, self.momentum, self.record = rule, momentum, record
-        self.exclusion = Exclusion(record.suspicion, self._num_malicious, rule.accepts)
+        self.take_options(options, name)
         self.sent = self.sent_evaluate = Sent()
+
+    def take_options(self, options: WrapperOptions, owner: str) -> None:
+        """Change what these options name: a wrapper's are those of the strategy in it.
+
+        Raises
+        ------
+        ValueError
+            If an option has a value that makes no sense; the text names the owner.
+        """
+        self.threads, self.device = threads_and_device(options, owner, self.threads, self.device)
+        self.reading = self.reading.changed_by(options, owner)
+        self.record = self.record.changed_by(options, owner)
+        self.exclusion = Exclusion(self.record.suspicion, self._num_malicious, self._accepts)
+
+    @property
+    def chain(self) -> Rule:
+        """The rule, behind what wrappers have put in front of it."""
+        return cast(Rule, chain(*self.front, self.rule)) if self.front else self.rule
 
     def _num_malicious(self, n: int) -> int:
         return resolve_f(self.num_malicious_nodes, n)
 
+    def _accepts(self, n: int) -> bool:
+        return self.chain.accepts(n)
+
+    def place_of(self, node_id: int) -> int:
+        """Return what rows are ordered by: the node's id, so that the order of arrival changes nothing."""
+        return node_id
+
     @property
     def reports(self) -> list[RoundReport]:
-        """One report for each training round."""
+        """One report for each of the last training rounds, as many as `keep_reports` says."""
         return self.record.reports
 
     @property
@@ -115,12 +167,24 @@ class RobustAggregation:
         """Suspicion in [0, 1] of each node that took part, by node id; empty where no record is kept."""
         return self.record.suspicions
 
+    def _log_aggregation(self, min_nodes: int) -> None:
+        self.record.require_writable()
+        log_aggregation(
+            self.chain,
+            self.num_malicious_nodes,
+            min_nodes,
+            suspicion=self.record.suspicion,
+            device=self.device,
+            momentum=self.momentum.beta,
+            rate=self.server_learning_rate,
+        )
+
     def state(self) -> ArrayRecord:
         """Return what is kept between rounds (centres, momenta, where random draws stand, suspicions).
 
         Save it with the model, and give it to `load_state` before resuming a run.
         """
-        kept = self.rule.state() | self.momentum.state() | self.record.state()
+        kept = self.chain.state() | self.momentum.state() | self.record.state()
         return ArrayRecord({name: Array(np.asarray(value)) for name, value in kept.items()})
 
     def load_state(self, state: ArrayRecord) -> None:
@@ -132,15 +196,15 @@ class RobustAggregation:
             If it is the state of another chain, or holds suspicions or momentum where none are kept.
         """
         kept = {name: array.numpy() for name, array in state.items()}
-        self.rule.load_state(self.record.load_state(self.momentum.load_state(kept)))
+        self.chain.load_state(self.record.load_state(self.momentum.load_state(kept)))
 
     def reset(self) -> None:
         """Forget what is kept between rounds; excluded nodes are asked again."""
-        self.rule.reset()
+        self.chain.reset()
         self.momentum.reset()
         self.record.reset()
 
-    def _note_sent(self, messages: Iterable[Message], arrays: ArrayRecord | None) -> None:
+    def _note_sent(self, questions: Sequence[Question], arrays: ArrayRecord | None) -> None:
         """Remember the nodes that are asked to train, and the model that they get (None: there is none yet).
 
         Raises
@@ -148,17 +212,19 @@ class RobustAggregation:
         ValueError
             If the model cannot be aggregated, or lacks a layer that the rule needs; or if the rule needs a root_fn.
         """
-        require_root(self.rule, self.root_fn, type(self).__name__)
-        if not kernels_are_loaded():
+        require_root(self.chain, self.root_fn, type(self).__name__)
+        self.record.require_writable()
+        if is_first_use():
             log(INFO, "Loading compiled kernels; the first time on a machine they are compiled, in some seconds")
         self.sent = Sent()
-        self.sent = Sent.of(messages, arrays)
-        if self.sent.layout is not None:
-            self.rule.require_layers(self.sent.layout.layers)
+        self.sent = Sent(questions, arrays)
+        layout = self.sent.layout(self.reading.statistics)
+        if layout is not None:
+            self.chain.require_layers(layout.learned)
 
     def _aggregate_round(
-        self, server_round: int, replies: Iterable[Message], refused: str | None = None
-    ) -> tuple[ArrayRecord | None, list[Reply]]:
+        self, server_round: int, replies: Iterable[Message], sent: Sent, refused: str | None = None
+    ) -> Round:
         """Aggregate the usable replies; the report says what became of each node.
 
         Parameters
@@ -167,91 +233,88 @@ class RobustAggregation:
             Number of the round.
         replies : iterable of Message
             As they arrived.
+        sent : Sent
+            What they answer.
         refused : str, optional
             Why the round is to be skipped, whatever the replies hold.
 
-        Returns
-        -------
-        The new model, or None where the round is skipped; and the replies that were usable.
+        Raises
+        ------
+        ConfigurationError
+            If no round was trained yet, and more replies fail alike than malicious nodes can make.
         """
-        inbox = read_replies(replies, self.sent)
-        found = self._usable(server_round, inbox) if refused is None else Skipped(refused)
-        report = RoundReport(server_round, repr(self.rule), len(inbox.accepted), self.num_malicious_nodes)
-        arrays = None
+        inbox = read_replies(replies, sent, self.reading.statistics, self.place_of)
+        found = self._usable(server_round, inbox, sent) if refused is None else Skipped(refused)
+        if not self.record.num_trained:
+            inbox.require_sense(self._num_malicious, server_round)
+        report = RoundReport(server_round, repr(self.chain), len(inbox.accepted), self.num_malicious_nodes)
+        done = Round(None, None, inbox.accepted, inbox.accepted)
         if isinstance(found, Aggregate):
-            trace = found.trace
-            report.add_accepted(
-                inbox.nodes,
-                norms=found.norms,
-                weights=found.weights,
-                used=found.used,
-                clip_factors=trace.clip_factors,
-            )
-            report.threshold, report.drawn, report.rule_drawn = trace.threshold, trace.drawn, trace.rule_drawn
-            trace.store()
-            if self.momentum.beta:
-                self.momentum.step(found.vector)
-            arrays = inbox.layout.step(self.sent.model, found.vector, self.server_learning_rate, inbox.integers)
+            done = self._finish(server_round, inbox, found, report)
         else:
             report.add_unused(inbox.nodes)
             report.skipped = found.reason
-        report.complete(inbox.quarantined, self.exclusion.excluded, self.sent.asked)
-        self.record.add(report, self.sent.asked)
-        return arrays, inbox.accepted
+        log_quarantined(inbox.quarantined)
+        fates = [(reply.node_id, reply.reason) for reply in inbox.quarantined]
+        report.complete(fates, self.exclusion.excluded, sent.asked, sent.heard)
+        self.record.add(report, sent.asked)
+        return done
 
-    def _usable(self, server_round: int, inbox: Inbox) -> Aggregate | Skipped:
+    def _usable(self, server_round: int, inbox: Inbox, sent: Sent) -> Aggregate | Skipped:
         """Aggregate what is left when the replies are quarantined that turn out not to be finite."""
-        told = RoundInputs(server_round, self.sent.arrays, self.sent.model, self.root_fn, self._unpack)
-        while isinstance(found := self._aggregate(inbox.updates(self.sent.model), told.to(inbox.nodes)), BadRows):
+        model = None if inbox.model is None else inbox.model.values
+        told = RoundInputs(server_round, sent.model, model, self.root_fn, self._unpack)
+        while isinstance(found := self._aggregate(inbox.updates(), told.to(inbox.nodes), inbox.proved), BadRows):
             inbox.quarantine(dict.fromkeys(found.rows, found.fault))
         return found
 
-    def _aggregate(self, updates: Updates, tell: Tell) -> Aggregate | BadRows | Skipped:
+    def _aggregate(self, updates: Updates, tell: Tell, proved: int = 0) -> Aggregate | BadRows | Skipped:
         updates.device = self.device
+        rule = self.chain
         return outcome_of(
-            lambda: run(self.rule, updates, self.threads, float32_only=True, side=tell(self.rule, updates))
+            lambda: run(rule, updates, self.threads, float32_only=True, proved=proved, side=tell(rule, updates))
         )
 
     def _unpack(self, arrays: ArrayRecord) -> Any:
         """Return what `root_fn` gets: it may change it."""
         return ArrayRecord(dict(arrays))
 
-    def _log_aggregation(self, min_nodes: int) -> None:
-        """Log the chain, f, the least number of replies, and kappa where it is proven."""
-        rule, nodes, suspicion = self.rule, max(min_nodes, self.rule.min_rows), self.record.suspicion
-        log(INFO, "\t├──> Robust aggregation:")
-        log(INFO, "\t│\t├── Chain: %s", rule)
-        log(INFO, "\t│\t├── Malicious nodes to tolerate: %s", self.num_malicious_nodes)
-        log(INFO, "\t│\t├── Least number of replies: %d", rule.min_rows)
-        log(INFO, "\t│\t├── Breakdown point of %s: %s", type(rule.last).__name__, rule.last.breakdown)
-        coefficient = kappa(rule, nodes, resolve_f(self.num_malicious_nodes, nodes))
-        known = "not proven" if coefficient is None else f"{coefficient:.4g}"
-        log(INFO, "\t│\t├── Robustness coefficient kappa at %d replies: %s", nodes, known)
-        if suspicion is not None:
-            log(INFO, "\t│\t├── %s", suspicion)
-        if self.device is not CPU:
-            log(INFO, "\t│\t├── Device: %s, through torch", self.device.name)
+    def _finish(self, server_round: int, inbox: Inbox, found: Aggregate, report: RoundReport) -> Round:
+        """Write the new model, and take the aggregate down."""
+        trace = found.trace
+        report.add_accepted(
+            inbox.nodes, norms=found.norms, weights=found.weights, used=found.used, clip_factors=trace.clip_factors
+        )
+        report.threshold, report.drawn, report.rule_drawn = trace.threshold, trace.drawn, trace.rule_drawn
+        if trace.lowered:
+            text = "Too few replies are left for num_malicious_nodes = %s: it is lowered by the %d that are quarantined"
+            log(WARNING, text, self.num_malicious_nodes, trace.lowered)
+        f = max(0, self._num_malicious(len(inbox.accepted)) - trace.lowered)
+        statistics: FloatArray = np.empty(0)
+        if inbox.layout.statistic:
+            statistics = statistics_of(inbox, f, self.threads, mean=isinstance(self.chain, Mean))
+        apart = inbox.apart(statistics)
+        trace.store()
         if self.momentum.beta:
-            log(INFO, "\t│\t├── Server momentum: %g", self.momentum.beta)
-        log(INFO, "\t│\t└── Server learning rate: %g", self.server_learning_rate)
-        unset = [type(stage).__name__ for stage in (*rule.stages, rule.last) if stage.uses_f and not stage.f]
-        if unset:
-            log(
-                WARNING,
-                "\t│\t    num_malicious_nodes is 0, so %s tolerates no malicious node: set it to their number",
-                ", ".join(unset),
-            )
-        if suspicion is not None and suspicion.exclude_after and not self.num_malicious_nodes:
-            log(WARNING, "\t│\t    num_malicious_nodes is 0, so exclude_after excludes nobody: set it")
+            self.momentum.step(found.vector)
+        arrays = inbox.step(found.vector, self.server_learning_rate, apart)
+        counted = inbox.accepted
+        if self.reading.metrics_of == "selected":
+            counted = [reply for reply in counted if report.nodes[reply.node_id].left_out < 1.0] or counted
+        model, metrics, report.skipped = self._handed_on(server_round, inbox, arrays, apart)
+        return Round(model, metrics, inbox.accepted, counted)
+
+    def _handed_on(self, server_round: int, inbox: Inbox, arrays: ArrayRecord, apart: Apart) -> Handed:
+        """Return the model as it is; or what another strategy makes of it."""
+        return arrays, None, None
 
 
 class RobustStrategy(RobustAggregation, FedAvg):
     """Flower's `FedAvg` with a robust rule or chain in place of the weighted average.
 
     The new model is ``global + server_learning_rate * rule(replies - global)``, with momentum if asked for.
-    Integer arrays, such as BatchNorm's counters, take the coordinate-wise median. ``num-examples`` comes
-    from the nodes and is not used; metrics are the unweighted median over accepted nodes unless functions are
-    given.
+    Running statistics, such as BatchNorm's, and integer arrays are aggregated apart. ``num-examples`` comes
+    from the nodes and is not used; metrics are the unweighted median over nodes unless functions are given.
 
     Parameters
     ----------
@@ -259,14 +322,16 @@ class RobustStrategy(RobustAggregation, FedAvg):
         A rule or chain of `flwr_robust.rules`, or one of your own.
     num_malicious_nodes : int or float, optional
         What wrappers around this strategy inherit; by default the rule's own f.
+    strategy : Strategy, optional
+        A strategy that gets the new model as what every node sent, such as `FedAdam`: it also chooses whom to ask.
     **options
-        Keyword arguments of Flower's `FedAvg`, and `server_learning_rate`, `server_momentum`, `threads`, `device`,
-        `report_path`, `suspicion`, `exclude_after` and `root_fn` (see `flwr_robust.strategies.options.Options`).
+        Keyword arguments of Flower's `FedAvg` (with `strategy`, that one has them), and
+        `flwr_robust.strategies.options.OwnOptions`.
 
     Attributes
     ----------
     reports : list of RoundReport
-        One for each training round: what happened to each node, and why.
+        One for each of the last training rounds: what happened to each node, and why.
     suspicions : dict of int to float
         With `suspicion`: how often each node was left out lately, from 0 (never) to 1 (always).
 
@@ -282,25 +347,34 @@ class RobustStrategy(RobustAggregation, FedAvg):
     """
 
     def __init__(
-        self, rule: Rule, *, num_malicious_nodes: int | float | None = None, **options: Unpack[Options]
+        self,
+        rule: Rule,
+        *,
+        num_malicious_nodes: int | float | None = None,
+        strategy: Strategy | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(**fedavg_options(options))
+        chosen = fedavg_options(options)
+        name = type(self).__name__
+        if strategy is not None:
+            require_inner(strategy, [key for key in options if key in FedAvgOptions.__annotations__], name)
+            chosen = cast(
+                FedAvgOptions, {k: v for k, v in vars(strategy).items() if k in FedAvgOptions.__annotations__}
+            )
+        super().__init__(**chosen)
+        self.strategy = strategy
         self._set_up(rule, num_malicious_nodes, own_options(options))
 
-    def with_rule(self, rule: Rule, owner: str | None = None, **options: Unpack[WrapperOptions]) -> RobustStrategy:
-        """Return a copy of this strategy that runs another rule and has seen nothing yet.
-
-        It has this one's options where no others are given; error messages name the owner, by default this class.
-        """
-        other, name = copy.copy(self), owner or type(self).__name__
-        other.threads, other.device = threads_and_device(options, name, self.threads, self.device)
-        other._begin(rule, ServerMomentum(self.momentum.beta, name), self.record.emptied(name, options))
-        return other
+    start = FedAvg.start
 
     def summary(self) -> None:
         """Log the chain, f, the least number of replies, kappa where it is proven, and FedAvg's settings."""
         self._log_aggregation(self.min_train_nodes)
-        super().summary()
+        if self.strategy is None:
+            super().summary()
+        else:
+            log(INFO, "\t├──> What comes out is handed on to %s:", type(self.strategy).__name__)
+            self.strategy.summary()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -312,16 +386,18 @@ class RobustStrategy(RobustAggregation, FedAvg):
         ValueError
             If the model cannot be aggregated, or lacks a layer that the rule needs.
         """
-        messages = self.exclusion.of_messages(super().configure_train(server_round, arrays, config, grid), grid)
-        self._note_sent(messages, arrays)
+        configure = super().configure_train if self.strategy is None else self.strategy.configure_train
+        messages = self.exclusion.of_messages(configure(server_round, arrays, config, grid), grid)
+        self._note_sent([Question.of(message, with_records=True) for message in messages], arrays)
         return messages
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Configure the next round of evaluation, and remember who is asked."""
-        messages = list(super().configure_evaluate(server_round, arrays, config, grid))
-        self.sent_evaluate = Sent.of(messages)
+        configure = super().configure_evaluate if self.strategy is None else self.strategy.configure_evaluate
+        messages = list(configure(server_round, arrays, config, grid))
+        self.sent_evaluate = Sent(Question.of(message) for message in messages)
         return messages
 
     def aggregate_train(
@@ -333,38 +409,48 @@ class RobustStrategy(RobustAggregation, FedAvg):
         -------
         The new model, or the old one where too few replies are usable (None if none was sent); and
         the metrics, with ``robust/...`` numbers among them.
+
+        Raises
+        ------
+        ConfigurationError
+            If no round was trained yet, and more replies fail alike than malicious nodes can make.
         """
-        arrays, accepted = self._aggregate_round(server_round, replies)
-        contents = [reply.message.content for reply in accepted]
-        metrics = attempt(self.train_metrics_aggr_fn, contents, self.weighted_by_key) if contents else None
-        metrics = MetricRecord() if metrics is None else metrics
-        metrics.update(self.reports[-1].metrics())
-        return self.sent.arrays if arrays is None else arrays, metrics
+        replies = list(replies)
+        sent = self.sent.unless_seen(self._guard, replies)
+        done = self._aggregate_round(server_round, replies, sent)
+        function = self.train_metrics_aggr_fn
+        # Medians stand up to whoever was selected by mistake only if there are enough others.
+        counted = done.accepted if isinstance(function, MedianMetrics) else done.counted
+        contents = [reply.message.content for reply in counted]
+        metrics = done.metrics
+        if self.strategy is None and contents:
+            metrics = attempt(function, contents, self.weighted_by_key)
+        # In a record of its own: users keep theirs.
+        metrics = MetricRecord({**(metrics or {}), **self.reports[-1].metrics()})
+        return sent.model if done.arrays is None else done.arrays, metrics
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Aggregate the metrics of the usable replies; None where there are none."""
-        contents = [message.content for _, message in read_evaluations(replies, self.sent_evaluate)]
+        replies = list(replies)
+        admitted = read_evaluations(replies, self.sent_evaluate.unless_seen(self._guard, replies))
+        if self.strategy is not None:
+            return hand_on_evaluations(self.strategy, server_round, admitted)
+        contents = [message.content for _, message in admitted]
         if not contents:
             return None
         metrics = attempt(self.evaluate_metrics_aggr_fn, contents, self.weighted_by_key)
         return MetricRecord() if metrics is None else metrics
 
-
-def attempt(function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T | None:
-    """Return what a user's function makes of the nodes' metrics; None where it fails on what nodes sent.
-
-    That costs the metrics, not the run.
-    """
-    try:
-        return function(*arguments, **keywords)
-    except Exception as error:
-        name = getattr(function, "__name__", repr(function))
-        log(WARNING, "%s failed on the nodes' metrics and is left out: %s: %s", name, type(error).__name__, error)
-        return None
+    def _handed_on(self, server_round: int, inbox: Inbox, arrays: ArrayRecord, apart: Apart) -> Handed:
+        if self.strategy is None:
+            return arrays, None, None
+        return hand_on(self.strategy, server_round, inbox, [arrays] * len(inbox.accepted), apart)
 
 
-class PreAggregationStrategy(Strategy):
+class PreAggregationStrategy(Hooked, Strategy):
     """A strategy with a pre-aggregation in front; everything else is the wrapped strategy's.
+
+    It holds that strategy: attributes that are set on either count for both, and a `start` that it overrides runs.
 
     Parameters
     ----------
@@ -373,74 +459,144 @@ class PreAggregationStrategy(Strategy):
     stage : PreAggregation
         Applied before all that the strategy does.
     **options
-        `threads`, `device`, `report_path`, `suspicion` and `exclude_after`, as in `RobustStrategy`; by default the
-        wrapped strategy's.
+        `flwr_robust.strategies.options.WrapperOptions`; by default the wrapped strategy's.
 
     Attributes
     ----------
     strategy : Strategy
-        What runs: a copy of the wrapped strategy with the longer chain, or the rewriting of replies.
+        The wrapped strategy, as it was given.
     """
 
+    strategy: Strategy
+    stage: PreAggregation
+    _runs: RobustStrategy | RewritingStrategy | PreAggregationStrategy
+
     def __init__(self, strategy: Strategy, stage: PreAggregation, **options: Unpack[WrapperOptions]) -> None:
-        inner, name = unwrap(strategy), type(self).__name__
-        refuse_unknown(options, name)
-        if isinstance(inner, RobustStrategy):
-            self.strategy: RobustStrategy | RewritingStrategy = inner.with_rule(
-                chain(stage, inner.rule), name, **options
-            )
-            return
-        if not isinstance(inner, RewritingStrategy):
-            inner = RewritingStrategy(inner, ())
-        threads, device = threads_and_device(options, name, inner.threads, inner.device)
-        record = inner.record.emptied(name, options)
-        self.strategy = RewritingStrategy(inner.strategy, (stage, *inner.stages), record, threads, device)
+        refuse_unknown(options, type(self).__name__)
+        inner = unwrap(strategy)
+        ours = strategy is not inner or isinstance(inner, RobustStrategy | RewritingStrategy)
+        held = {"strategy": strategy, "stage": stage, "_runs": strategy if ours else RewritingStrategy(strategy)}
+        vars(self).update(held)
+        self._core.take_options(options, type(self).__name__)
+
+    @property
+    def _core(self) -> RobustStrategy | RewritingStrategy:
+        """What runs behind all wrappers."""
+        return self._runs._core if isinstance(self._runs, PreAggregationStrategy) else self._runs
 
     @property
     def rule(self) -> Rule | None:
         """The whole chain; None where it ends in a strategy of another library."""
-        return getattr(self.strategy, "rule", None)
+        inner = getattr(self._runs, "rule", None)
+        return None if inner is None else chain(self.stage, inner)
 
     @property
     def num_malicious_nodes(self) -> int | float:
         """Malicious nodes to tolerate."""
-        return self.strategy.num_malicious_nodes
+        with self._leading():
+            return self._core.num_malicious_nodes
 
     def __getattr__(self, name: str) -> Any:
         """Look other attributes (`reports`, FedAvg's settings, ...) up in the strategy that runs."""
-        if name.startswith("__") or name == "strategy":
+        if name.startswith("__") or name in ("strategy", "stage", "_runs"):
             raise AttributeError(name)
-        return getattr(self.strategy, name)
+        return getattr(self._runs, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set attributes of the wrapped strategy there."""
+        if name in vars(self) or hasattr(type(self), name) or not hasattr(self._runs, name):
+            super().__setattr__(name, value)
+        else:
+            setattr(self._runs, name, value)
+
+    # ------------------------------------------------------------ the loop
+
+    def start(self, grid: Grid, *positional: Any, **keywords: Any) -> Result:
+        """Run the strategy's own `start`, with this one's methods in the place of its own."""
+        with self._leading():
+            if has_flowers_start(self.strategy):
+                return super().start(grid, *positional, **keywords)
+            with in_the_place_of(self.strategy, self):
+                return self.strategy.start(grid, *positional, **keywords)
 
     def summary(self) -> None:
         """Log the configuration of the chain and of the strategy."""
-        self.strategy.summary()
+        self._led("summary")()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Configure the next round of training."""
-        return self.strategy.configure_train(server_round, arrays, config, grid)
+        return cast(Iterable[Message], self._led("configure_train")(server_round, arrays, config, grid))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Aggregate training replies."""
-        return self.strategy.aggregate_train(server_round, replies)
+        return cast(tuple[ArrayRecord | None, MetricRecord | None], self._led("aggregate_train")(server_round, replies))
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Configure the next round of evaluation."""
-        return self.strategy.configure_evaluate(server_round, arrays, config, grid)
+        return cast(Iterable[Message], self._led("configure_evaluate")(server_round, arrays, config, grid))
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Aggregate evaluation replies."""
-        return self.strategy.aggregate_evaluate(server_round, replies)
+        return cast(MetricRecord | None, self._led("aggregate_evaluate")(server_round, replies))
+
+    # ------------------------------------------------------------ what is kept
+
+    def state(self) -> ArrayRecord:
+        """Return what is kept between rounds; see `RobustStrategy.state`."""
+        return cast(ArrayRecord, self._led("state")())
+
+    def load_state(self, state: ArrayRecord) -> None:
+        """Take over what `state` returned."""
+        self._led("load_state")(state)
+
+    def reset(self) -> None:
+        """Forget what is kept between rounds."""
+        self._led("reset")()
+
+    def take_options(self, options: WrapperOptions, owner: str) -> None:
+        """Hand options on to what runs."""
+        self._core.take_options(options, owner)
+
+    # ------------------------------------------------------------ leading
+
+    @contextmanager
+    def _leading(self) -> Iterator[None]:
+        """Put the stages in front of what runs, for a while."""
+        core, before = self._core, self._core.front
+        core.front = before if self.stage in before else (*before, self.stage)
+        try:
+            yield
+        finally:
+            core.front = before
+
+    def _led(self, name: str) -> Callable[..., Any]:
+        """Return a method of the wrapped strategy's own that runs with the stage in front of it."""
+
+        def led(*positional: Any, **keywords: Any) -> Any:
+            with self._leading():
+                method = getattr(self._runs, name)
+                return getattr(method, "original", method)(*positional, **keywords)
+
+        return led
+
+    @property
+    def _guard(self) -> GuardedGrid | None:
+        return self._core._guard
+
+    @contextmanager
+    def _guarding(self, grid: Grid) -> Iterator[GuardedGrid]:
+        with self._core._guarding(grid) as guard:
+            yield guard
 
 
 def unwrap(strategy: Strategy) -> Strategy:
-    """Return the strategy that runs inside our wrappers.
+    """Return the strategy inside our wrappers.
 
     Raises
     ------
@@ -449,4 +605,4 @@ def unwrap(strategy: Strategy) -> Strategy:
     """
     if not isinstance(strategy, Strategy):
         raise ValueError(f"a strategy is wrapped around another one, not around {strategy!r}: give a Flower strategy.")
-    return strategy.strategy if isinstance(strategy, PreAggregationStrategy) else strategy
+    return unwrap(strategy.strategy) if isinstance(strategy, PreAggregationStrategy) else strategy

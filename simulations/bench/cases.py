@@ -13,13 +13,13 @@ from math import comb
 from typing import Any
 
 import flwr.serverapp.strategy as flower
-from flwr.app import ConfigRecord
+from flwr.app import ArrayRecord, ConfigRecord
 from flwr.serverapp.strategy import Strategy
 
 import flwr_robust
 from flwr_robust import rules
 from flwr_robust.rules import GaveUpError, Rule
-from simulations.bench.messages import Problem
+from simulations.bench.messages import FIRST_NODE, Problem
 from simulations.wording import unknown
 
 STRATEGY, MATRIX, FLOWER, BYZFL = "strategy", "matrix", "flower", "byzfl"
@@ -42,6 +42,8 @@ BYZFL_NAMES = {"Mean": "Average", "TrimmedMean": "TrMean", "MeaMed": "Meamed"} |
 WITHOUT_F = ("Average", "Median", "GeometricMedian", "CenteredClipping")
 # ByzFL's MDA goes through every subset of n - f rows, about 100,000 a minute.
 MOST_SUBSETS = 20_000
+# Steps of ResidualReweighting, of which there are n^2 a column.
+MOST_STEPS = 2e9
 # Copies of the replies that a case holds at a time, at most: without so much free memory it is not tried.
 OWN_COPIES, PEER_COPIES = 0.3, 4.0
 
@@ -114,10 +116,13 @@ def _cases_of(name: str, *, peers: bool, matrices: bool, device: str | None) -> 
 # ---------------------------------------------------------------- ours
 
 
-def make_strategy(name: str, f: int, device: str | None = None) -> Any:
-    """Return our strategy or chain of strategies of a name among `OURS`."""
+def make_strategy(name: str, f: int, device: str | None = None, root: ArrayRecord | None = None) -> Any:
+    """Return our strategy or chain of strategies of a name among `OURS`; `root` is what the server has trained."""
     *before, last = name.split("+")
-    strategy = getattr(flwr_robust, last)(num_malicious_nodes=f, device=device, **_seed(last))
+    options = _seed(last) | ({"reference": FIRST_NODE} if last == "MoNNA" else {})
+    strategy = getattr(flwr_robust, last)(
+        num_malicious_nodes=f, device=device, root_fn=lambda arrays, server_round: root, **options
+    )
     for wrapper in reversed(before):
         strategy = getattr(flwr_robust, wrapper)(strategy)
     return strategy
@@ -134,8 +139,9 @@ def _seed(name: str) -> dict[str, int]:
 
 
 def _strategy(name: str, device: str | None, problem: Problem) -> Callable[[], Thunk]:
-    strategy = make_strategy(name, problem.f, device)
+    strategy = make_strategy(name, problem.f, device, problem.root)
     _require_rows(strategy.rule, problem.n)
+    _require_time(strategy.rule, problem)
     return _on_messages(strategy, problem, lambda _: strategy.reports[-1].skipped)
 
 
@@ -161,10 +167,11 @@ def _on_messages(strategy: Strategy, problem: Problem, failed: Callable[[Any], s
 def _matrix(name: str, problem: Problem) -> Callable[[], Thunk]:
     rule, matrix = make_rule(name, problem.f), problem.matrix
     _require_rows(rule, problem.n)
+    _require_time(rule, problem)
 
     def run() -> Any:
         try:
-            return rule(matrix, problem.layers)
+            return rule(matrix, problem.layers, ids=problem.nodes, root=matrix[0], model=problem.model)
         except GaveUpError as error:
             raise SkippedError(str(error)) from error
 
@@ -176,6 +183,11 @@ def _require_rows(rule: Rule, n: int) -> None:
         rule.require_rows(n)
     except ValueError as error:
         raise SkippedError(str(error)) from error
+
+
+def _require_time(rule: Rule, problem: Problem) -> None:
+    if isinstance(rule.last, rules.ResidualReweighting) and problem.n**2 * problem.d > MOST_STEPS:
+        raise SkippedError("It takes n^2 steps a column, which here are minutes.")
 
 
 # ---------------------------------------------------------------- others

@@ -18,6 +18,8 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 Matrix = NDArray[np.float32]
 
 SERVER = 1
+# Nodes are numbered from here on.
+FIRST_NODE = 2
 # Below this number of values a model has no room for layers.
 LEAST_LAYERED = 1000
 # Sizes of the model's parameters and of what a round changes of them.
@@ -125,9 +127,14 @@ class Problem:
         return _record(self._sent)
 
     @property
+    def root(self) -> ArrayRecord:
+        """What a server has trained on data of its own: the first honest node's model."""
+        return _record(self._received[0])
+
+    @property
     def nodes(self) -> list[int]:
         """Ids of the nodes."""
-        return list(range(2, 2 + self.n))
+        return list(range(FIRST_NODE, FIRST_NODE + self.n))
 
     def replies(self) -> list[Message]:
         """Return the replies as new messages: some of Flower's strategies empty those that they are given.

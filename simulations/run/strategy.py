@@ -55,6 +55,7 @@ class RecordedStrategy(RobustStrategy):
         self._config = config
         self._recorder = recorder
         self._rate_factor = parse_schedule(config.server_lr_schedule)
+        self._partition_of = partition_of
         self._honest = {node for node, place in partition_of.items() if place < num_nodes - config.num_malicious}
         self._measures = measures_in(config.measure) & {"kappa", "clipping"}
         self._measured: Geometry | None = None
@@ -66,6 +67,10 @@ class RecordedStrategy(RobustStrategy):
         """Draw the round's nodes by the run's seed; the grid lists them by partition."""
         with seeded(self._config.seed, _NODES, server_round):
             return super().configure_train(server_round, arrays, config, grid)
+
+    def place_of(self, node_id: int) -> int:
+        """Order rows by partition: a simulation draws its nodes' ids anew each time."""
+        return self._partition_of[node_id]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -89,9 +94,9 @@ class RecordedStrategy(RobustStrategy):
         self._recorder.train_metrics({**(metrics or {}), "aggregation-seconds": round(seconds, 6), **found})
         return arrays, metrics
 
-    def _aggregate(self, updates: Updates, tell: Tell) -> Aggregate | BadRows | Skipped:
+    def _aggregate(self, updates: Updates, tell: Tell, proved: int = 0) -> Aggregate | BadRows | Skipped:
         """Measure updates and aggregate where both are at hand: the aggregate is soon overwritten."""
-        outcome = super()._aggregate(updates, tell)
+        outcome = super()._aggregate(updates, tell, proved)
         if self._measures and isinstance(outcome, Aggregate):
             started = perf_counter()
             self._measured = measure_with(updates, outcome.vector)

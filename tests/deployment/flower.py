@@ -44,7 +44,9 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def daemon(command: list[str], home: Path, name: str, port: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(
+    command: list[str], home: Path, name: str, port: int | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run one of Flower's programs in the background, from when it listens at its port, and end it.
 
     It leads a process group of its own, so that a test can kill it with all that it started.
@@ -59,7 +61,7 @@ def daemon(command: list[str], home: Path, name: str, port: int | None = None) -
         process = subprocess.Popen(
             [str(BIN / command[0]), *command[1:]],
             env=flower_environment(home),
-            cwd=home,
+            cwd=cwd or home,
             stdout=log,
             stderr=log,
             start_new_session=True,

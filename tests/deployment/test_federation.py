@@ -207,12 +207,15 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         nodes.start_node(LATE)  # whose key nobody registered
         wait_until(lambda: "Failed to activate SuperNode" in nodes.log(LATE), "the refusal", home, START_TIMEOUT)
         told = nodes.recipe.run("flwr run", timeout=2 * PATIENCE) + nodes.recipe.run("flwr supernode list")
+        assert len(nodes.rounds()) == 2
+        told += Recipe("When the server dies", home, {}).run("flwr run", timeout=2 * PATIENCE)
         return nodes.outcome(told, (*HONEST, *LIARS))
 
 
 def test_the_federation_learns_with_tls_and_registered_keys(production: Outcome) -> None:
     assert production.accuracy > GOOD_ACCURACY
-    assert [report.n for report in production.reports] == [5, 5]
+    # Two rounds of the first run, and two of the one that went on.
+    assert [(report.round, report.n) for report in production.reports] == [(1, 5), (2, 5), (1, 5), (2, 5)]
 
 
 def test_only_registered_nodes_take_part(production: Outcome) -> None:

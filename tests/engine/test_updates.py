@@ -69,8 +69,8 @@ def replies_of(X, layers):
 def test_replies_minus_the_model_are_one_matrix(dtype, with_model):
     layers = make_layers([("a", (3, 4)), ("none", 0), ("b", 1), ("c", (87,))], 100)
     X, model = draw(4, 100).astype(dtype), draw(1, 100, seed=1)[0].astype(dtype)
-    sent = replies_of([model], layers)[0] if with_model else None
-    updates = Updates.of_replies(replies_of(X, layers), sent, layers)
+    sent = replies_of([model], layers)[0] if with_model else [None] * len(layers)
+    updates = Updates.of_replies(replies_of(X, layers), [sent] * 4, layers, np.dtype(dtype))
     expected = X - model if with_model else X
     assert (updates.n, updates.d, updates.dtype, updates.layers) == (4, 100, dtype, layers)
     for start, stop in [(0, 100), (5, 13), (12, 13), (99, 100), (20, 20)]:
@@ -92,7 +92,7 @@ def test_replies_minus_the_model_are_one_matrix(dtype, with_model):
 def test_vectors_stack_below_the_rows_and_no_model_is_subtracted_from_them():
     layers = make_layers([("a", 7), ("b", 13)], 20)
     X, model, vectors = draw(3, 20), draw(1, 20, seed=1)[0], draw(2, 20, seed=2)
-    updates = Updates.of_replies(replies_of(X, layers), replies_of([model], layers)[0], layers)
+    updates = Updates.of_replies(replies_of(X, layers), replies_of([model] * 3, layers), layers, X.dtype)
     both = updates.stacked([vectors[0].astype(np.float32)]).stacked([vectors[1]])
     assert (updates.n, both.n, both.d, both.layers, both.device) == (3, 5, 20, layers, updates.device)
     out = np.empty((5, 20))
@@ -104,15 +104,28 @@ def test_rows_are_read_in_the_dtype_of_the_first():
     assert Updates.of_rows(draw(2, 3)).dtype == np.float64
     assert Updates.of_rows(draw(2, 3).astype(np.float16)).dtype == np.float32
     assert Updates.of_rows([draw(1, 3)[0].astype(np.float32), draw(1, 3)[0]]).dtype == np.float32
-    mixed = [[np.zeros(2, np.float16), np.zeros(1, np.float64)]] * 2
-    assert Updates.of_replies(mixed, None, make_layers([("a", 2), ("b", 1)], 3)).dtype == np.float64
+
+
+@pytest.mark.parametrize("kind", ["f2", "f8", ">f4", "i8", "?"])
+def test_replies_of_other_dtypes_are_read_in_the_updates_own(kind):
+    layers = make_layers([("a", 2), ("b", 1)], 3)
+    X = np.array([[0, 1, 1], [1, 1, 0]])
+    replies = replies_of(X.astype(kind), layers)
+    replies[1] = replies_of(X.astype(np.float32), layers)[1]
+    models = [[np.full(2, 0.5, np.float32), None], [np.full(2, 0.25, np.float32), None]]
+    updates = Updates.of_replies(replies, models, layers, np.dtype(np.float32))
+    out = np.empty((2, 3), np.float32)
+    updates.read(0, 3, out)
+    expected = X - np.array([[0.5, 0.5, 0], [0.25, 0.25, 0]])
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(updates.take(np.array([0, 2])), expected[:, [0, 2]])
 
 
 def test_a_round_without_replies_or_values():
-    assert Updates.of_replies([], None, make_layers(None, 4)).n == 0
+    assert Updates.of_replies([], [], make_layers(None, 4), np.dtype(np.float32)).n == 0
     empty = Updates.of_rows(np.zeros((3, 0)))
     assert (empty.n, empty.d, empty.take(np.array([], int)).shape) == (3, 0, (3, 0))
-    assert Updates.of_replies([[], []], None, ()).d == 0
+    assert Updates.of_replies([[], []], [[], []], (), np.dtype(np.float32)).d == 0
 
 
 # ---------------------------------------------------------------- layers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inspect import signature
 from io import BytesIO
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pytest
@@ -161,10 +162,11 @@ def test_hostile_bytes_of_every_kind(seed, sent):
     if sent:
         twins.send(model)
     replies = {node: record(by_place(draw_arrays(rng, model))) for node in twins.clients}
+    twins.aggregate(list(replies.items()))  # after which so many bad ones are no matter of the project
     for kind, node in liars.items():
         name = str(int(rng.integers(len(SHAPES))))
         value = replies[node][name].numpy()
-        replies[node][name] = hostile.raw(value, data=hostile.ARRAYS[kind](rng, value).data)
+        replies[node][name] = by_its_header(hostile.raw(value, data=hostile.ARRAYS[kind](rng, value).data))
     twins.aggregate(list(replies.items()))
     for kind, node in liars.items():
         named = ArrayRecord(dict(zip(SHAPES, replies[node].values(), strict=True)))
@@ -173,6 +175,17 @@ def test_hostile_bytes_of_every_kind(seed, sent):
         assert fate.accepted is usable, (kind, fate)
         assert fate.accepted or fate.reason
     assert EXPLODED == []
+
+
+def by_its_header(array):
+    """The array as its own bytes declare it: `Parameters` say nothing else."""
+    try:
+        with catch_warnings():
+            simplefilter("ignore")
+            value = np.load(BytesIO(array.data), allow_pickle=False)
+    except Exception:
+        return array
+    return hostile.raw(value, data=array.data)
 
 
 def too_few(tensors):

@@ -1,4 +1,4 @@
-"""Records that do not fit a model that was sent, each with the reason that a report gives."""
+"""Records that do not fit the model of most replies, each with the reason that a report gives."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def replaced(old, new):
 RECORDS = {
     "empty record": (ArrayRecord(), "arrays missing"),
     "missing key": (record({"w": MODEL["w"], "b": MODEL["b"]}), r"missing: \['count'\]"),
-    "extra key": (record({**MODEL, "backdoor": MODEL["b"]}), r"not asked for: \['backdoor'\]"),
-    "shape": (with_w(np.zeros((3, 2), np.float32)), r"declared as float32 \(3, 2\)"),
-    "dtype": (with_w(np.zeros((2, 3), np.float64)), "declared as float64"),
-    "half": (with_w(np.zeros((2, 3), np.float16)), "declared as float16"),
-    "bool": (with_w(np.zeros((2, 3), bool)), "declared as bool"),
-    "complex": (with_w(np.zeros((2, 3), np.complex64)), "declared as complex64"),
+    "extra key": (record({**MODEL, "backdoor": MODEL["b"]}), r"not in most replies: \['backdoor'\]"),
+    "shape": (with_w(np.zeros((3, 2), np.float32)), r"has the shape \(3, 2\); in most replies \(2, 3\)"),
+    "beyond float32": (with_w(np.full((2, 3), -1e39)), "beyond float32"),
+    "fractions": (record({**MODEL, "count": np.array(2.5)}), "no whole numbers, where int64 is expected"),
+    "beyond int64": (record({**MODEL, "count": np.array(2.0**63)}), "beyond int64"),
+    "not finite where integers are": (record({**MODEL, "count": np.array(np.nan)}), "1 value that is not finite"),
+    "complex": (with_w(np.zeros((2, 3), np.complex64)), "the dtype 'complex64'"),
     "terabyte declared": (with_w(shape=(10**6, 10**6)), "declared as float32"),
-    "terabyte in the header": (with_w(data=replaced(b"(2, 3), }", b"(1000000, 1000000), }")), "in its bytes"),
+    "terabyte in the header": (with_w(data=replaced(b"(2, 3), }", b"(1000000, 1000000), }")), "its bytes hold"),
     "other stype": (with_w(stype="pickle"), "serialised as 'pickle'"),
     "no npy": (with_w(data=b"\x00" * 152), "no .npy"),
     "no bytes": (with_w(data=b""), "no .npy"),
     "truncated": (with_w(data=npy(MODEL["w"])[:-1]), "bytes, not"),
     "padded": (with_w(data=npy(MODEL["w"]) + b"0"), "bytes, not"),
-    "header lies": (with_w(data=npy(np.zeros((3, 2), np.float32))), r"holds float32 \(3, 2\)"),
-    "header dtype": (with_w(data=npy(np.zeros((2, 3), np.int32))), "holds int32"),
-    "byte order": (with_w(data=npy(np.zeros((2, 3), ">f4"))), "holds >f4"),
-    "objects": (with_w(data=npy(np.full((2, 3), None), allow_pickle=True)), "holds object"),
+    "header lies": (with_w(data=npy(np.zeros((3, 2), np.float32))), r"hold float32 \(3, 2\)"),
+    "header dtype": (with_w(data=npy(np.zeros((2, 3), np.int32))), "hold int32"),
+    "objects": (with_w(data=npy(np.full((2, 3), None), allow_pickle=True)), "hold object"),
     "header is code": (with_w(data=replaced(b"'<f4'", b"id(0)")), "no .npy"),
     "header overlong": (with_w(data=b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{}"), "no .npy"),
     "version": (with_w(data=npy(MODEL["w"]).replace(b"NUMPY\x01", b"NUMPY\x09")), "no .npy"),

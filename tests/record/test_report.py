@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +39,12 @@ def test_each_node_is_accepted_or_quarantined():
     assert report.extra == [(2, "a second reply")]
     assert report.quarantined == [(7, "NaN"), (2, "a second reply")]
     assert (report.excluded, report.unanswered) == ([9], [8])
+
+
+def test_a_node_that_was_heard_did_reply():
+    report = RoundReport(1, "Mean()", 0, 0)
+    report.complete([], [], asked=[1, 2, 3], heard={1, 3})
+    assert report.unanswered == [2]
 
 
 def test_numbers_of_other_rows_than_nodes_are_left_out():
@@ -113,12 +122,126 @@ def test_a_report_is_kept_logged_and_written(tmp_path, caplog):
     assert record.reports == [report] == list(read_reports(tmp_path / "report.jsonl"))
     assert record.suspicions == {7: 0.5}
     for line in (
-        "Quarantined the reply of node 7: NaN",
-        "Quarantined the reply of node 2: a second reply",
         "No reply from 8",
         "Round 3 is skipped and the global model stays: too few replies",
     ):
         assert line in caplog.text
+
+
+def reports_of(rounds):
+    return [some_report(round=number) for number in rounds]
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(1, [5]), (3, [3, 4, 5]), (9, [1, 2, 3, 4, 5]), (None, [1, 2, 3, 4, 5])])
+def test_the_last_reports_are_kept_in_memory_and_all_in_the_file(keep, kept, tmp_path):
+    path = tmp_path / "report.jsonl"
+    record = Record(path, keep_reports=keep)
+    first = record.reports
+    for report in reports_of(range(1, 6)):
+        record.add(report, asked=None)
+    assert [report.round for report in record.reports] == kept
+    assert first is record.reports
+    assert [report.round for report in read_reports(path)] == [1, 2, 3, 4, 5]
+    assert record.changed_by({}, "ARC").keep_reports == keep
+    assert record.changed_by({"keep_reports": 7}, "ARC").keep_reports == 7
+
+
+def test_a_hundred_are_kept_unless_told_otherwise():
+    record = Record()
+    for report in reports_of(range(150)):
+        record.add(report, asked=None)
+    assert [report.round for report in record.reports] == list(range(50, 150))
+
+
+@pytest.mark.parametrize("keep", [0, -1, 2.0, True, "all"])
+def test_wrong_numbers_of_reports(keep):
+    with pytest.raises(ValueError, match=r"ARC was given keep_reports = .*; give a whole number above 0, or None"):
+        Record().changed_by({"keep_reports": keep}, "ARC")
+
+
+# ---------------------------------------------------------------- disks
+
+
+@contextmanager
+def room_for(size):
+    """Let no file of this process become larger, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_that_can_be_written_is_left_as_it_was(tmp_path):
+    path = tmp_path / "deep" / "report.jsonl"
+    Record(path).require_writable()
+    assert path.read_bytes() == b""
+    some_report().append_to(path)
+    before = path.read_bytes()
+    Record(path).require_writable()
+    assert path.read_bytes() == before
+    Record().require_writable()
+
+
+def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "report.jsonl", tmp_path):
+        with pytest.raises(ValueError, match=r"report_path = .* cannot be written \(.*give a file in a folder"):
+            Record(path).require_writable()
+
+
+def test_a_disk_without_room_is_told_at_once_and_the_file_stays(tmp_path):
+    path = tmp_path / "report.jsonl"
+    some_report().append_to(path)
+    before = path.read_bytes()
+    record = Record(path)
+    with room_for(len(before) + 1000), pytest.raises(ValueError, match=r"cannot be written .*and has room"):
+        record.require_writable()
+    assert path.read_bytes() == before
+    # There is room again.
+    record.require_writable()
+    with room_for(len(before) + 1000):
+        record.require_writable()
+
+
+def test_a_disk_that_is_full_later_costs_a_line(tmp_path, caplog):
+    path = tmp_path / "report.jsonl"
+    record = Record(path)
+    record.require_writable()
+    with room_for(3000), caplog.at_level(logging.WARNING, logger="flwr"):
+        for report in reports_of(range(10)):
+            record.add(report, asked=None)
+    written = [report.round for report in read_reports(path)]
+    assert written == list(range(len(written)))
+    assert 1 < len(written) < 10
+    assert len(record.reports) == 10
+    assert caplog.text.count(f"is not in {path}: ") == 10 - len(written)
+    record.add(some_report(round=99), asked=None)
+    assert [report.round for report in read_reports(path)] == [*written, 99]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_device_that_is_full_ends_nothing(caplog):
+    record = Record("/dev/full")
+    record.require_writable()
+    with caplog.at_level(logging.WARNING, logger="flwr"):
+        record.add(some_report(), asked=None)
+    assert "The report of round 3 is not in /dev/full: [Errno 28] No space left on device" in caplog.text
+
+
+def test_a_line_that_a_killed_run_left_is_cut_off(tmp_path):
+    path = tmp_path / "report.jsonl"
+    some_report().append_to(path)
+    with path.open("a") as file:
+        file.write('{"round": 5, "cha')
+    record = Record(path)
+    record.require_writable()
+    record.add(some_report(round=6), asked=None)
+    assert [report.round for report in read_reports(path)] == [3, 6]
+
+
+# ---------------------------------------------------------------- suspicions
 
 
 def test_only_nodes_that_were_asked_gain_suspicion():
@@ -128,16 +251,31 @@ def test_only_nodes_that_were_asked_gain_suspicion():
     assert Record().suspicions == {}
 
 
-def test_an_emptied_record_has_the_old_settings_unless_others_are_given(tmp_path):
+def test_a_changed_record_has_the_old_settings_where_no_others_are_given(tmp_path):
     record = Record(tmp_path / "report.jsonl", Suspicion(0.5, exclude_after=0.7))
     record.add(some_report(), asked=None)
-    same, other = record.emptied("ARC", {}), record.emptied("ARC", {"suspicion": 0.25, "report_path": None})
-    assert (same.reports, same.suspicions, same.report_path) == ([], {}, record.report_path)
-    assert repr(same.suspicion) == repr(record.suspicion)
+    other = record.changed_by({"suspicion": 0.25, "report_path": None}, "ARC")
+    assert record.changed_by({"threads": 2}, "ARC") is record
+    assert (other.reports, other.suspicions) == ([], {})
     assert (repr(other.suspicion), other.report_path) == ("Suspicion(decay=0.25, exclude_after=0.7)", None)
-    assert record.emptied("ARC", {"suspicion": None, "exclude_after": None}).suspicion is None
+    assert record.changed_by({"suspicion": None, "exclude_after": None}, "ARC").suspicion is None
     with pytest.raises(ValueError, match="ARC was given suspicion = 2"):
-        record.emptied("ARC", {"suspicion": 2})
+        record.changed_by({"suspicion": 2}, "ARC")
+
+
+def test_rounds_are_counted():
+    record = Record()
+    for skipped in (None, "why", None):
+        record.add(some_report(skipped=skipped), asked=None)
+    assert (record.num_trained, record.num_skipped) == (2, 1)
+
+
+def test_a_path_that_cannot_be_written_is_found_before_any_node_is_asked(tmp_path):
+    Record(tmp_path / "new" / "report.jsonl").require_writable()
+    assert (tmp_path / "new" / "report.jsonl").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"report_path = .* cannot be written"):
+        Record(tmp_path / "file" / "report.jsonl").require_writable()
 
 
 def test_suspicions_are_saved_beside_what_else_is_kept():

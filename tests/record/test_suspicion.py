@@ -91,7 +91,83 @@ def test_a_state_goes_on_where_it_was_taken_and_no_other_is_loaded():
     suspicion.update({2**64 - 1: 1.0, 3: 0.0})
     resumed.load_state(suspicion.state())
     assert resumed.values == suspicion.values
-    with pytest.raises(ValueError, match="'nodes' and 'values'"):
+    with pytest.raises(ValueError, match="'nodes', 'values' and 'rounds'"):
         suspicion.load_state({"nodes": np.zeros(2, np.uint64)})
     suspicion.reset()
     assert suspicion.values == {}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.1, 1.1])
+def test_a_state_that_nobody_can_have_had_is_not_loaded(value):
+    suspicion = Suspicion(0.5)
+    suspicion.update({1: 1.0, 2: 0.0})
+    state = suspicion.state()
+    state["values"][1] = value
+    with pytest.raises(ValueError, match=r"values in \[0, 1\], but the state holds others for the nodes \[2\]"):
+        suspicion.load_state(state)
+    assert suspicion.values == {1: 0.5, 2: 0.0}
+
+
+# ---------------------------------------------------------------- forgiving
+
+
+def a_round(suspicion, bad):
+    """Ask nodes 1 to 3 unless they are excluded; the bad ones are left out. Returns who is excluded."""
+    suspicion.forgive()
+    excluded = suspicion.above([1, 2, 3], most=2)
+    suspicion.count(excluded)
+    suspicion.update({node: float(node in bad) for node in (1, 2, 3) if node not in excluded})
+    return excluded
+
+
+@pytest.mark.parametrize("rounds", [1, 3, 20])
+def test_an_excluded_node_is_on_trial_after_so_many_rounds(rounds):
+    suspicion = Suspicion(0.5, exclude_after=0.7, forgive_after=rounds)
+    assert [a_round(suspicion, {2}) for _ in range(2)] == [[], []]
+    assert [a_round(suspicion, {2}) for _ in range(rounds)] == [[2]] * rounds
+    # Left out once more, it is excluded again, for as long.
+    assert a_round(suspicion, {2}) == []
+    assert [a_round(suspicion, set()) for _ in range(rounds)] == [[2]] * rounds
+    # Used from now on, it stays.
+    assert [a_round(suspicion, set()) for _ in range(30)] == [[]] * 30
+    assert suspicion.values[2] < 1e-6
+
+
+def test_none_excludes_for_good():
+    suspicion = Suspicion(0.5, exclude_after=0.7, forgive_after=None)
+    found = [a_round(suspicion, {2}) for _ in range(100)]
+    assert found == [[], []] + [[2]] * 98
+
+
+def test_a_node_that_is_excluded_no_more_begins_anew():
+    suspicion = Suspicion(0.5, exclude_after=0.7, forgive_after=3)
+    suspicion.values = {1: 0.8}
+    for excluded in ([1], [1], [], [1], [1]):
+        suspicion.count(excluded)
+    assert suspicion.forgive() == []
+    suspicion.count([1])
+    assert suspicion.forgive() == [1]
+    assert (suspicion.values, suspicion.rounds) == ({1: 0.7}, {})
+
+
+def test_how_long_is_part_of_the_state():
+    suspicion, resumed = (Suspicion(0.5, exclude_after=0.7, forgive_after=4) for _ in range(2))
+    for _ in range(4):
+        a_round(suspicion, {2})
+    resumed.load_state(suspicion.state())
+    expected = [a_round(suspicion, {2}) for _ in range(9)]
+    assert [a_round(resumed, {2}) for _ in range(9)] == expected == [[2], [2], [], [2], [2], [2], [2], [], [2]]
+    resumed.reset()
+    assert resumed.rounds == {}
+
+
+def test_what_it_says_of_itself():
+    assert repr(Suspicion(0.5, 0.7)) == "Suspicion(decay=0.5, exclude_after=0.7)"
+    assert repr(Suspicion(0.5, 0.7, forgive_after=9)) == "Suspicion(decay=0.5, exclude_after=0.7, forgive_after=9)"
+    assert repr(Suspicion(0.5, forgive_after=3)) == "Suspicion(decay=0.5)"
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 2.0, True, "20"])
+def test_wrong_numbers_of_rounds(rounds):
+    with pytest.raises(ValueError, match=r"ARC was given forgive_after = .*; give a whole number of rounds above 0"):
+        make_suspicion(0.5, 0.7, "ARC", rounds)

@@ -61,8 +61,32 @@ def multi_krum(X, f, m=None, p=2, num_neighbors=None):
     return np.asarray(X, dtype=np.float64)[(below + tied)[:m]].mean(axis=0)
 
 
-def sum_of_distances(X, y):
-    return sum(np.linalg.norm(np.asarray(x, dtype=np.float64) - y) for x in X)
+def sum_of_distances(X, y, p=2):
+    return sum(lp_norm(np.asarray(x, dtype=np.float64) - y, p) for x in X)
+
+
+def certified_gap(X, y, p=2):
+    """How far the sum of lp distances to y can be above the least, as a share of it; proven, however y was found.
+
+    For any vectors u_i of dual norm at most one, ``sum ||z - x_i|| >= sum <u_i, y - x_i> + <sum u_i, z - y>``, and a z
+    with no larger sum than y's is at most ``2 sum ||y - x_i|| / n`` away. Rows close to y share what makes the u_i
+    add up to zero.
+    """
+    away = np.asarray(y, dtype=np.longdouble) - np.asarray(X, dtype=np.longdouble)
+    largest = np.abs(away).max(axis=1)
+    share = np.abs(away) / np.where(largest > 0, largest, 1)[:, None]
+    norms = (share**p).sum(axis=1) ** (1 / p)
+    pulls = np.sign(away) * (share / np.where(norms > 0, norms, 1)[:, None]) ** (p - 1)
+    distances = norms * largest
+    total, order, bounds = distances.sum(), np.argsort(distances), []
+    for close in sorted({*range(min(len(X), 60)), *range(0, len(X), max(len(X) // 10, 1))}):
+        near, far = order[:close], order[close:]
+        sum_of_far = pulls[far].sum(axis=0)
+        shared = -sum_of_far / max(close, (np.abs(sum_of_far) ** (p / (p - 1))).sum() ** ((p - 1) / p), 1e-300)
+        left = sum_of_far + close * shared
+        slack = (np.abs(left) ** (p / (p - 1))).sum() ** ((p - 1) / p) * 2 * total / len(X)
+        bounds.append((pulls[far] * away[far]).sum() + (shared * away[near].sum(axis=0)).sum() - slack)
+    return float((total - max(bounds)) / total) if total else 0.0
 
 
 def nnm(X, f):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flwr_robust import rules
-from tests.rules.chains import EVERY, N, call, make
+from tests.rules.chains import EVERY, N, call, make, run_on
 from tests.rules.data import matrix
 
 BUILDERS = {spec: partial(make, spec) for spec in EVERY if make(spec).state() or make(spec).last.remembers} | {
@@ -112,3 +112,16 @@ def test_rules_without_memory_have_no_state_and_refuse_any():
             assert rule.state() == {}
             with pytest.raises(ValueError, match=r"was given the state \['centre'\]; load the state of the same chain"):
                 rule.load_state({"centre": np.zeros(3)})
+
+
+# SparseFed changes its memory where it lies as soon as it has a mean.
+STORED = [build for name, build in BUILDERS.items() if "sparsefed" not in name and name != "a pool that remembers"]
+
+
+@pytest.mark.parametrize("build", STORED, ids=lambda build: repr(build()))
+def test_a_run_that_nobody_stores_leaves_no_trace(build):
+    rule, twin = build(), build()
+    for seed in range(4):
+        np.testing.assert_array_equal(outputs(rule, [seed]), outputs(twin, [seed]))
+        run_on(None, rule, matrix("hostile", N, 24, seed=9))
+        assert_same_state(rule.state(), twin.state())

@@ -264,7 +264,8 @@ def test_a_model_is_subtracted(spec, device):
     rule, twin = make(spec), make(spec)
     for _ in range(2):
         given = side_of((X + model) - model)
-        found = run(rule, on(device, Updates.of_replies(replies, sent, layers)), threads=3, side=given)
+        replied = Updates.of_replies(replies, [sent] * N, layers, X.dtype)
+        found = run(rule, on(device, replied), threads=3, side=given)
         found.trace.store()
         assert_close(found.vector, call(twin, (X + model) - model), X, tolerance=1e-6)
 
@@ -291,6 +292,37 @@ def test_tensors(spec):
             expected.trace.store()
             assert_same(found, expected, X)
     np.testing.assert_array_equal(tensor.detach().numpy(), X)
+
+
+# ---------------------------------------------------------------- masking
+
+
+def falls_to_masking(spec):
+    """In how many rounds one row at 1e6 and two at 1e4 move the result far beyond where honest rows are."""
+    rng, n, d, fallen = np.random.default_rng(8), 17, 60, 0
+    for _ in range(25):
+        X = rng.standard_normal((n, d))
+        X[0] *= 1e6
+        X[1:3] += 1e4 * rng.standard_normal(d)
+        # MoNNA trusts the first row.
+        found = call(make(spec, 3), np.roll(X, -3, axis=0))
+        fallen += np.linalg.norm(found - X[3:].mean(axis=0)) > 100 * np.sqrt(d)
+    return fallen
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name != "mean"])
+def test_a_rule_says_whether_a_huge_row_hides_large_ones(name):
+    assert (falls_to_masking(name) > 5) == make(name).is_masked
+    for before in ("arc+", "static-clipping+"):
+        assert falls_to_masking(before + name) == 0
+        assert not make(before + name).is_masked
+
+
+def test_behind_mixing_alone_they_are_hidden_still():
+    for name in ("dnc", "lasa", "lfighter"):
+        assert make("bucketing+" + name).is_masked
+        assert rules.MixTailor(pool=[rules.Median(), make(name)]).is_masked
+        assert not rules.MixTailor(pool=[rules.Median(), make("arc+" + name)]).is_masked
 
 
 # ---------------------------------------------------------------- the ends: few rows, large f, huge values, NaN

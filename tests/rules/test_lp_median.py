@@ -8,7 +8,9 @@ import pytest
 from flwr_robust import rules
 from flwr_robust.engine.choose import updates_for
 from flwr_robust.rules.run import run
+from tests.rules import references
 from tests.rules.data import assert_close, matrix
+from tests.rules.test_geometric_median import hard_rows
 
 
 def sum_of_distances(X, y, p):
@@ -25,6 +27,30 @@ def test_minimises_the_sum_of_distances(p, n, d):
     best = minimize(lambda y: sum_of_distances(X, y, p), X.mean(axis=0), method="BFGS", options={"gtol": 1e-10})
     # The higher the order, the flatter the sum around its minimum, and the slower the steps.
     assert sum_of_distances(X, found, p) <= best.fun * (1 + (1e-6 if p < 10 else 1e-5))
+
+
+def nearby_sum(X, y, p):
+    """Least sum of distances that a general minimiser finds from there."""
+    from scipy.optimize import minimize
+
+    unit = sum_of_distances(X, y, p) / len(X)
+    return unit * minimize(lambda z: sum_of_distances(X / unit, z, p), y / unit, options={"gtol": 1e-12}).fun
+
+
+@pytest.mark.parametrize(("p", "share"), [(1.5, 1e-5), (3, 1e-6), (8, 1e-6), (16, 1e-5)])
+def test_rows_that_are_hard(p, share):
+    """Coincident, nearly coincident, on a line, of several scales, with the default's steps."""
+    rng, worse = np.random.default_rng(1), 0
+    for _ in range(150):
+        X = hard_rows(rng, most=20)
+        found = rules.GeometricMedian(p=p)(X)
+        total = references.sum_of_distances(X, found, p)
+        rounding = 8 * np.finfo(float).eps * X.size * np.median(np.abs(X).max(axis=1))
+        if references.certified_gap(X, found, p) * total <= share * total + rounding:
+            continue
+        # The bound is loose where the sum has hardly a slope: a search from there must not find less.
+        worse += nearby_sum(X, found, p) < total * (1 - share) - rounding
+    assert worse <= 1
 
 
 def test_order_1_is_the_coordinate_wise_median():

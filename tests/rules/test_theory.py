@@ -114,6 +114,62 @@ def test_errors_stay_within_the_proven_coefficients(case):
             assert np.linalg.norm(output) <= slack * longest * (1 + 1e-9) + 1e-9, spec
 
 
+# ---------------------------------------------------------------- liars at two scales
+
+
+def two_scales(rng):
+    """Honest rows of one size; liars of two others, anywhere within float32; in random order."""
+    f = int(rng.integers(1, 5))
+    honest, d = int(rng.integers(f + 1, f + 8)), int(rng.choice([1, 2, 3, 20]))
+    size = 10.0 ** rng.uniform(-20, 10)
+    X = size * rng.standard_normal((honest, d))
+    if rng.random() < 0.3:
+        X += size * 10.0 ** rng.uniform(0, 4) * rng.standard_normal(d)
+    if rng.random() < 0.3:
+        X[rng.integers(0, honest, honest // 2)] = X[0]
+    scales = 10.0 ** np.minimum([rng.uniform(-3, 38), rng.uniform(-2, 12) + np.log10(size)], 37.0)
+    return X, liars_at(rng, scales, f, X)
+
+
+def liars_at(rng, scales, f, honest):
+    """Liars of these sizes: each anywhere, all in one place, or along the honest mean; some opposite to others."""
+    d, mean = honest.shape[1], honest.mean(axis=0)
+    directions = [rng.standard_normal(d), np.ones(d), mean / (np.linalg.norm(mean) or 1.0)]
+    liars = [scales[rng.integers(0, 2)] * directions[rng.integers(0, 3)] for _ in range(f)]
+    for row in range(1, f):
+        if rng.random() < 0.3:
+            liars[row] = -liars[row - 1]
+    return np.array(liars)
+
+
+def assert_within_kappa(rng, honest, liars):
+    for dtype, rounding in ((np.float32, 1e-6), (np.float64, 1e-9)):
+        X = np.vstack([honest, liars]).astype(dtype)
+        order = rng.permutation(len(X))
+        inside = X[: len(honest)].astype(np.float64)
+        mean = inside.mean(axis=0)
+        variance = np.square(inside - mean).sum(axis=1).mean()
+        for spec in (*CHAINS, *(f"{before}geometric-median p=1" for before in ("", "nnm+", "arc+"))):
+            rule = make(spec, len(liars))
+            error = np.linalg.norm(rule(X[order]).astype(np.float64) - mean)
+            bound = np.sqrt(rules.kappa(rule, len(X), len(liars)) * variance)
+            assert error <= bound + rounding * np.abs(inside).max(), spec
+
+
+def test_liars_at_two_scales_stay_within_the_proven_coefficients():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        assert_within_kappa(rng, *two_scales(rng))
+
+
+def test_liars_at_1e20_and_1e6_beside_honest_rows_of_1e_3():
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        f = int(rng.integers(1, 5))
+        honest = 1e-3 * rng.standard_normal((f + int(rng.integers(1, 8)), int(rng.choice([1, 3, 50]))))
+        assert_within_kappa(rng, honest, liars_at(rng, [1e20, 1e6], f, honest))
+
+
 # ---------------------------------------------------------------- measured
 
 

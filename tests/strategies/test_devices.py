@@ -65,7 +65,7 @@ def test_wrappers_around_others_take_a_device():
     def mixed(**options):
         clipped = flwr_robust.ARC(flower.FedAvg(), num_malicious_nodes=F, **options)
         strategy = flwr_robust.NNM(clipped)
-        assert strategy.strategy.device is clipped.strategy.device
+        assert strategy.device is clipped.device
         return values(strategy.aggregate_train(1, replies_to(model))[0])
 
     on_device, expected = mixed(device="cpu", threads=2), mixed()

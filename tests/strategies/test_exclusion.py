@@ -94,10 +94,9 @@ def test_wrappers_take_the_options_too_and_inherit_the_others(tmp_path):
         strategy.reset()
         assert strategy.suspicions == {}
     assert len(path.read_text().splitlines()) == 2
-    # A wrapper starts with an empty record of its own.
+    # A wrapper's record is that of what it wraps.
     inner.record.suspicion.values = {1: 0.9}
-    assert ARC(inner).suspicions == {}
-    assert inner.suspicions == {1: 0.9}
+    assert ARC(inner).suspicions == {1: 0.9}
     assert ARC(inner, suspicion=0.25).record.suspicion.decay == 0.25
     with pytest.raises(ValueError, match="ARC was given suspicion = 2"):
         ARC(flower.FedAvg(), num_malicious_nodes=1, suspicion=2)
@@ -144,7 +143,8 @@ def test_a_rule_keeps_the_replies_that_it_needs():
 
 def test_others_take_the_places_of_excluded_nodes_uniformly():
     random.seed(4)
-    strategy = Median(num_malicious_nodes=2, suspicion=0.5, exclude_after=0.1, fraction_train=0.5)
+    suspicion = {"suspicion": 0.5, "exclude_after": 0.1, "forgive_after": None}
+    strategy = Median(num_malicious_nodes=2, fraction_train=0.5, **suspicion)
     strategy.record.suspicion.values = {1: 0.9, 2: 0.8}
     grid = FakeGrid(list(range(1, 9)), lambda *_: None)
     drawn = [asked(strategy, grid, current) for current in range(1, 1201)]
@@ -154,6 +154,17 @@ def test_others_take_the_places_of_excluded_nodes_uniformly():
     # 800 each, with a standard deviation of 16.
     assert all(abs(count - 800) < 80 for count in counts.values())
     assert len({frozenset(nodes) for nodes in drawn}) == 15  # all subsets of four out of six
+
+
+@pytest.mark.parametrize("make", CHAINS.values(), ids=CHAINS)
+def test_an_excluded_node_is_asked_again(make, caplog):
+    strategy = make(min_train_nodes=8, suspicion=0.5, exclude_after=0.7, forgive_after=3)
+    grid = FakeGrid(list(range(1, 9)), hostile({8}))
+    with caplog.at_level(logging.WARNING, logger="flwr"):
+        strategy.start(grid=grid, initial_arrays=START, num_rounds=8)
+    excluded = [8 in report.excluded for report in strategy.reports]
+    assert excluded == [False, False, True, True, True, False, True, True]
+    assert caplog.text.count("Node 8 is asked to train again: it was excluded for 3 rounds") == 1
 
 
 def test_a_node_that_was_not_asked_keeps_its_value():

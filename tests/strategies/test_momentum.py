@@ -44,13 +44,11 @@ def test_a_saved_momentum_goes_on_as_an_unbroken_one():
     np.testing.assert_allclose(train(second, 3, half)["w"], whole, rtol=1e-6)
 
 
-def test_reset_and_copies_start_without_momentum():
+def test_reset_starts_without_momentum():
     strategy = Mean(server_momentum=0.9)
     fresh = train(strategy, 1)["w"]
-    copy = strategy.with_rule(rules.Median())
-    assert list(copy.state()) == []
-    np.testing.assert_allclose(train(copy, 1)["w"], fresh, rtol=1e-6)
     strategy.reset()
+    assert list(strategy.state()) == []
     np.testing.assert_array_equal(train(strategy, 1)["w"], fresh)
 
 

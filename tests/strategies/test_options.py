@@ -10,7 +10,7 @@ from flwr.serverapp.strategy.multikrum import select_multikrum
 
 import flwr_robust
 from flwr_robust import ARC, NNM, Bulyan, FedMedian, FedTrimmedAvg, Krum, Mean, Median, MultiKrum, TrimmedMean, rules
-from flwr_robust.messages.replies import median_metrics
+from flwr_robust.messages.replies import MedianMetrics
 from flwr_robust.strategies.options import FedAvgOptions, OwnOptions, fedavg_options, own_options
 
 GIVEN = {"fraction_train": 0.1, "fraction_evaluate": 0.2, "min_train_nodes": 3, "min_evaluate_nodes": 4}
@@ -36,7 +36,8 @@ def test_every_keyword_arrives_where_flower_keeps_it(strategy):
 def test_metrics_are_medians_unless_a_function_is_given():
     mine = object()
     chosen = fedavg_options({"train_metrics_aggr_fn": None, "evaluate_metrics_aggr_fn": mine, "threads": 2})
-    assert chosen == {"train_metrics_aggr_fn": median_metrics, "evaluate_metrics_aggr_fn": mine}
+    assert isinstance(chosen["train_metrics_aggr_fn"], MedianMetrics)
+    assert chosen["evaluate_metrics_aggr_fn"] is mine
     assert own_options({"fraction_train": 0.5, "threads": 2}) == {"threads": 2}
 
 
@@ -81,6 +82,20 @@ def test_wrappers_run_where_the_wrapped_strategy_does_unless_told_otherwise():
     assert [ARC(inner).threads, ARC(inner, threads=2).threads, ARC(inner, threads=None).threads] == [3, 2, None]
     foreign = ARC(flower.FedAvg(), num_malicious_nodes=1, threads=3)
     assert [foreign.threads, NNM(foreign).threads, NNM(foreign, threads=2).threads] == [3, 3, 2]
+
+
+def test_a_wrapper_and_what_it_wraps_share_attributes():
+    inner = Median(num_malicious_nodes=1)
+    outer = NNM(ARC(inner))
+    outer.fraction_train, outer.mine = 0.25, "mine"
+    inner.server_learning_rate = 0.5
+    assert (inner.fraction_train, outer.server_learning_rate, outer.mine) == (0.25, 0.5, "mine")
+    assert not hasattr(inner, "mine")
+    foreign = flower.FedAdam()
+    outer = ARC(foreign, num_malicious_nodes=1)
+    outer.eta = 0.5
+    assert foreign.eta == 0.5
+    assert outer.strategy is foreign
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,9 @@ def test_too_few_replies_skip_the_round():
 def test_evaluation_goes_through_the_strategy():
     strategy = ARC(flower.FedAvg(), num_malicious_nodes=1)
     replies = [reply(i, {}, {"num-examples": 10**i, "accuracy": 0.1 * i}, kind="evaluate") for i in range(5)]
-    assert strategy.aggregate_evaluate(1, [*replies, error(9)])["accuracy"] == pytest.approx(0.2)
+    weights = [10**i for i in range(5)]
+    expected = np.average([0.1 * i for i in range(5)], weights=weights)
+    assert strategy.aggregate_evaluate(1, [*replies, error(9)])["accuracy"] == pytest.approx(expected)
     assert strategy.aggregate_evaluate(1, []) is None
 
 

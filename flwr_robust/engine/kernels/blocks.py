@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types  # type: ignore[attr-defined]
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from flwr_robust.engine.kernels.compiled import compiled
 
 # Columns of a pair of rows that are multiplied at a time: four pairs stay in the first-level cache.
 STRIP = 1024
@@ -45,7 +47,7 @@ def _typed_pointer(typing_context: Any, address: Any, like: Any) -> Any:
 pointer: Any = _typed_pointer
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def read_rows(
     addresses: NDArray[np.uint64], bases: NDArray[np.uint64], first: int, count: int, out: NDArray[Any], at: int
 ) -> None:
@@ -70,7 +72,7 @@ def read_rows(
 # ---------------------------------------------------------------- sums
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def squared_norms(block: NDArray[Any], out: NDArray[np.float64]) -> None:
     """Add each row's sum of squares to ``out`` (rows,), in float64; NaN and infinity show up in it."""
     for i in range(block.shape[0]):
@@ -81,7 +83,7 @@ def squared_norms(block: NDArray[Any], out: NDArray[np.float64]) -> None:
         out[i] += total
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def add_gram(block: NDArray[Any], gram: NDArray[np.float64]) -> None:
     """Add ``block @ block.T`` to ``gram`` (rows, rows), on and above the diagonal, in float64.
 
@@ -163,7 +165,7 @@ def add_gram(block: NDArray[Any], gram: NDArray[np.float64]) -> None:
                 gram[i, j] += total
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def add_weighted(values: NDArray[Any], weight: float, out: NDArray[np.float64]) -> float:
     """Add ``weight * values`` to ``out``, both (columns,), and return the values' sum of squares, in float64."""
     squares = 0.0
@@ -174,7 +176,7 @@ def add_weighted(values: NDArray[Any], weight: float, out: NDArray[np.float64]) 
     return squares
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def weigh_rows(
     addresses: NDArray[np.uint64],
     bases: NDArray[np.uint64],
@@ -207,7 +209,7 @@ def weigh_rows(
             squares[i] += total
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def add_rows(
     block: NDArray[Any], rows: NDArray[np.int64], weights: NDArray[np.float64], first: int, out: NDArray[np.float64]
 ) -> None:
@@ -226,7 +228,7 @@ def add_rows(
             out[i] += v * np.float64(a[i])
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def mix_sparsely(
     block: NDArray[Any],
     common: tuple[NDArray[np.int64], NDArray[np.float64]],
@@ -337,7 +339,7 @@ def _of_two(name: str) -> Any:
 _smaller, _larger = _of_two("minnum"), _of_two("maxnum")
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def sort_rows(block: NDArray[Any], pairs: NDArray[np.int64]) -> None:
     """Apply the comparators to each column of ``block`` (rows, columns), in place; with NaN, results are anything."""
     columns = block.shape[1]
@@ -352,7 +354,7 @@ def sort_rows(block: NDArray[Any], pairs: NDArray[np.int64]) -> None:
                 high[c] = _larger(x, y)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def mean_rows(block: NDArray[Any], first: int, last: int, out: NDArray[np.float64]) -> None:
     """Mean of rows ``first:last`` of each column into ``out`` (columns,), added up in float64."""
     count = last - first
@@ -365,7 +367,7 @@ def mean_rows(block: NDArray[Any], first: int, last: int, out: NDArray[np.float6
             out[c] += np.float64(row[c]) / count
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def mean_near_median(block: NDArray[Any], keep: int, out: NDArray[np.float64]) -> None:
     """Mean of the `keep` values nearest to each column's median; ``block`` (rows, columns) is sorted.
 
@@ -400,7 +402,7 @@ def mean_near_median(block: NDArray[Any], keep: int, out: NDArray[np.float64]) -
                 out[c] += np.float64(value[c]) * share
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _add_if_near(
     value: NDArray[Any],
     behind: NDArray[Any],

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from flwr_robust.engine.kernels.compiled import compiled
 
-@njit(nogil=True, cache=True)
+
+@compiled()
 def add_lp_powers(block: NDArray[Any], p: float, scales: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
     """Add ``sum_c (|x_ic - x_jc| / scale_ij)^p`` to ``sums`` (rows, rows), for each i < j.
 
@@ -33,7 +34,7 @@ def add_lp_powers(block: NDArray[Any], p: float, scales: NDArray[np.float64], su
                 sums[i, j] += added
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def add_lp_powers_to(
     block: NDArray[Any],
     centre: NDArray[np.float64],

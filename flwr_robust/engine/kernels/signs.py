@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, njit  # type: ignore[attr-defined]
+from numba import carray  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from flwr_robust.engine.kernels.blocks import SUMS, pointer
+from flwr_robust.engine.kernels.compiled import compiled
 
 # Columns that are looked at together: few words hold one of the few values that are searched for.
 WORD = 8
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def count_signs(block: NDArray[Any], counts: NDArray[np.int64]) -> None:
     """Add the numbers of positive, zero and negative values of each row to ``counts`` (rows, 3)."""
     for i in range(block.shape[0]):
@@ -28,7 +29,7 @@ def count_signs(block: NDArray[Any], counts: NDArray[np.int64]) -> None:
         counts[i, 2] += minus
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def summarize(
     block: NDArray[Any],
     columns: tuple[int, int],
@@ -74,7 +75,7 @@ def summarize(
         ends[i + 1] = place
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def _add_beyond(
     row: NDArray[Any],
     high: float,
@@ -98,7 +99,7 @@ def _add_beyond(
     signs[layer, 1] += minus
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _gather(
     row: NDArray[Any],
     near: NDArray[np.uint8],
@@ -120,7 +121,7 @@ def _gather(
     return place
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def gather_row(
     row: int,
     addresses: NDArray[np.uint64],
@@ -146,7 +147,7 @@ def gather_row(
             at += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def add_kept(
     values: NDArray[Any],
     places: NDArray[Any],
@@ -172,7 +173,7 @@ def add_kept(
             signs[i, layer, 1] += value < 0
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def sparsify(
     block: NDArray[Any],
     start: int,
@@ -194,7 +195,7 @@ def sparsify(
             row[c] = 0 if gone else row[c]
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def layer_statistics(
     block: NDArray[Any],
     columns: tuple[int, int],
@@ -221,7 +222,7 @@ def layer_statistics(
         signs[i, layer, 1] += minus
 
 
-@njit(nogil=True, cache=True, fastmath=SUMS)
+@compiled(fastmath=SUMS)
 def add_sparsified(
     block: NDArray[Any],
     start: int,

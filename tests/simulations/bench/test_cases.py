@@ -1,5 +1,7 @@
 """The cases measure what they say."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 
@@ -8,14 +10,9 @@ from simulations.bench import cases
 from simulations.bench.messages import Problem
 from tests.simulations.bench.command import D, F, N
 
-SPECS = {
-    name: name.lower()
-    .replace("trimmedmean", "trimmed-mean")
-    .replace("multikrum", "multi-krum")
-    .replace("geometricmedian", "geometric-median")
-    .replace("centeredclipping", "centered-clipping")
-    for name in cases.OURS
-}
+GIVEN = {"seed": 1, "reference": 2}
+NAMES = {kind.__name__: name for name, kind in rules.REGISTRY.items()}
+SPECS = {name: "+".join(NAMES[part] for part in name.split("+")) for name in cases.OURS}
 
 
 @pytest.mark.parametrize("name", cases.OURS)
@@ -24,8 +21,10 @@ def test_strategies_that_are_measured_give_what_their_rules_give(name):
     chosen = {case.group: case for case in cases.all_cases([name], peers=False) if case.name == name}
     with cases.quiet():
         update = problem.update(chosen["strategy"].start(problem)()())
-    rule = rules.from_spec(SPECS[name], F, {"seed": 1} if name in ("DnC", "SignGuard") else {})
-    expected = rule(problem.matrix, problem.layers)
+    takes = signature(getattr(rules, name.split("+")[-1])).parameters
+    rule = rules.from_spec(SPECS[name], F, {key: value for key, value in GIVEN.items() if key in takes})
+    told = {"ids": problem.nodes, "root": problem.matrix[0], "model": problem.model}
+    expected = rule(problem.matrix, problem.layers, **told)
     # The model is float32: an update is known to within the model's rounding.
     np.testing.assert_allclose(update, expected, atol=1e-7)
     np.testing.assert_array_equal(chosen["matrix"].start(problem)()(), expected)

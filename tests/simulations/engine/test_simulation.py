@@ -254,7 +254,7 @@ def test_a_run_with_broken_nodes_finishes_learns_and_names_them(faulty, defence)
     assert result.end["final_accuracy"] > 0.7
     assert len(result.rounds) == 11
     partition_of = result.partition_of
-    reasons = {13: "NaN or infinity", 14: "is declared as", 15: "", 16: "no update"}
+    reasons = {13: "not finite", 14: "has the shape", 15: "", 16: "no update"}
     reports = list(read_reports(reports_path(result.path)))
     assert len(reports) == 10
     for report in reports:

@@ -38,10 +38,27 @@ def decoded(message: object, model: Arrays, sent: bool) -> Arrays | None:
         return found if np.linalg.norm(row.astype(np.float64)) <= LARGEST else None
 
 
+# What an array may be declared as.
+DECLARED = {
+    name: np.dtype(kind)
+    for kind in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">f4", ">i8")
+    for name in (str(np.dtype(kind)), np.dtype(kind).str)
+}
+
+
 def _read(array: Array, like: np.ndarray) -> np.ndarray | None:
-    if (array.dtype, array.shape, array.stype) != (str(like.dtype), like.shape, STYPE):
+    """Floats and whole numbers are converted where they are in range; a number may have the shape (1,)."""
+    dtype, shape = DECLARED.get(array.dtype), tuple(array.shape)
+    if dtype is None or array.stype != STYPE or (shape or (1,)) != (like.shape or (1,)):
         return None
-    return _read_npy(array.data, like.shape, like.dtype)
+    value = _read_npy(array.data, shape, dtype)
+    if value is None:
+        return None
+    if like.dtype.kind == "f":
+        fits = not (np.abs(value[np.isfinite(value)].astype(np.float64)) > LARGEST).any()
+    else:
+        fits = all(float(x).is_integer() and -(2**63) <= int(x) < 2**63 for x in value.ravel().tolist())
+    return value.astype(like.dtype).reshape(like.shape) if fits else None
 
 
 @lru_cache(maxsize=512)
@@ -53,7 +70,7 @@ def _read_npy(data: bytes, expected_shape: tuple[int, ...], expected_dtype: np.d
             simplefilter("ignore")
             # The header comes first: NumPy would make room for all that it declares.
             shape, _, dtype = readers[npy.read_magic(stream)](stream)
-            if (shape, dtype) != (expected_shape, expected_dtype):
+            if (shape, dtype.newbyteorder("=")) != (expected_shape, expected_dtype.newbyteorder("=")):
                 return None
             stream.seek(0)
             value = npy.read_array(stream, allow_pickle=False)
