@@ -21,7 +21,7 @@ from flwr_robust.engine.passes import BadRowsError, Needs, measure
 from flwr_robust.engine.rows import Geometry, Rows, UnmeasuredError, mix_rows
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.randomness import DRAWS, generator_at, position_of
-from flwr_robust.rules.side_inputs import SideInputs, Told
+from flwr_robust.rules.side_inputs import UNTOLD, SideInputs, Told
 
 T = TypeVar("T")
 State = dict[str, NDArray[Any]]
@@ -246,7 +246,10 @@ def _run(
     side: SideInputs,
 ) -> Aggregate:
     stages, last = unfold(rule, n, n, trace)
-    told = side.read_by(last, n, updates.d, updates.dtype, rows_are_nodes=not any(stage.mixes for stage in stages))
+    reads, told = bool(last.requires or last.optional), UNTOLD
+    if reads:
+        nodes = not any(stage.mixes for stage in stages)
+        told = side.read_by(last, n, updates.d, updates.dtype, rows_are_nodes=nodes)
     remembered = last.remembered(updates.d)
     vectors = last.beside(remembered, told, n, updates.d)
     points = updates.stacked(list(vectors.values())) if vectors else updates
@@ -257,7 +260,7 @@ def _run(
         n,
         list(vectors),
         remembered=remembered,
-        names=told.names_of(geometry.count, trace.kept),
+        names=told.names_of(geometry.count, trace.kept) if reads else (),
         given=told.vectors,
         mixed=bool(stages or vectors),
         norms=norms,

@@ -94,6 +94,10 @@ class Told:
         return tuple(self.names[row] for row in kept)
 
 
+# Of a rule that reads none.
+UNTOLD = Told(())
+
+
 def name_of(identity: Hashable) -> str:
     """Return what a node is called in a saved state: strings of digits and numbers stay apart."""
     return repr(identity.item() if isinstance(identity, np.generic) else identity)

@@ -51,7 +51,7 @@ from flwr_robust.strategies.options import (
     threads_and_device,
 )
 from flwr_robust.strategies.rewriting import RewritingStrategy
-from flwr_robust.strategies.side_inputs import RootFunction, RoundInputs, Tell, require_root, root_function
+from flwr_robust.strategies.side_inputs import RootFunction, RoundInputs, Tell, reads, require_root, root_function
 from flwr_robust.strategies.statistics import statistics_of
 from flwr_robust.strategies.summary import log_aggregation
 
@@ -126,6 +126,7 @@ class RobustAggregation(Guarded):
         self.rule, self.momentum = rule, ServerMomentum(options.get("server_momentum", 0.0), name)
         self.threads, self.device, self.reading, self.record = None, CPU, Reading(), Record()
         self.root_fn = root_function(options.get("root_fn"), name)
+        self._is_told = reads(rule)
         self.take_options(options, name)
         self.sent = self.sent_evaluate = Sent()
 
@@ -213,6 +214,7 @@ class RobustAggregation(Guarded):
             If the model cannot be aggregated, or lacks a layer that the rule needs; or if the rule needs a root_fn.
         """
         require_root(self.chain, self.root_fn, type(self).__name__)
+        self._is_told = reads(self.rule)
         self.record.require_writable()
         if is_first_use():
             log(INFO, "Loading compiled kernels; the first time on a machine they are compiled, in some seconds")
@@ -262,18 +264,26 @@ class RobustAggregation(Guarded):
 
     def _usable(self, server_round: int, inbox: Inbox, sent: Sent) -> Aggregate | Skipped:
         """Aggregate what is left when the replies are quarantined that turn out not to be finite."""
-        model = None if inbox.model is None else inbox.model.values
-        told = RoundInputs(server_round, sent.model, model, self.root_fn, self._unpack)
-        while isinstance(found := self._aggregate(inbox.updates(), told.to(inbox.nodes), inbox.proved), BadRows):
+        told = None
+        if self._is_told:
+            model = None if inbox.model is None else inbox.model.values
+            told = RoundInputs(server_round, sent.model, model, self.root_fn, self._unpack)
+        while True:
+            tell = None if told is None else told.to(inbox.nodes)
+            found = self._aggregate(inbox.updates(), tell, inbox.proved)
+            if not isinstance(found, BadRows):
+                return found
             inbox.quarantine(dict.fromkeys(found.rows, found.fault))
-        return found
 
-    def _aggregate(self, updates: Updates, tell: Tell, proved: int = 0) -> Aggregate | BadRows | Skipped:
+    def _aggregate(self, updates: Updates, tell: Tell | None = None, proved: int = 0) -> Aggregate | BadRows | Skipped:
         updates.device = self.device
         rule = self.chain
-        return outcome_of(
-            lambda: run(rule, updates, self.threads, float32_only=True, proved=proved, side=tell(rule, updates))
-        )
+
+        def aggregate() -> Aggregate:
+            side = None if tell is None else tell(rule, updates)
+            return run(rule, updates, self.threads, float32_only=True, proved=proved, side=side)
+
+        return outcome_of(aggregate)
 
     def _unpack(self, arrays: ArrayRecord) -> Any:
         """Return what `root_fn` gets: it may change it."""

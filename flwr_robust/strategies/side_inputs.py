@@ -41,6 +41,11 @@ def require_root(rule: Rule, root_fn: RootFunction | None, owner: str) -> None:
         )
 
 
+def reads(rule: Rule) -> bool:
+    """Whether a rule, or one of its parts, reads any side input."""
+    return bool(_inputs(rule, "requires", "optional"))
+
+
 def _inputs(stage: Stage, *kinds: str) -> set[str]:
     """Names of the side inputs that a rule, or one of its parts, requires or reads."""
     own = {name for kind in kinds for name in getattr(stage, kind, ())}

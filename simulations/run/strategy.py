@@ -94,7 +94,7 @@ class RecordedStrategy(RobustStrategy):
         self._recorder.train_metrics({**(metrics or {}), "aggregation-seconds": round(seconds, 6), **found})
         return arrays, metrics
 
-    def _aggregate(self, updates: Updates, tell: Tell, proved: int = 0) -> Aggregate | BadRows | Skipped:
+    def _aggregate(self, updates: Updates, tell: Tell | None = None, proved: int = 0) -> Aggregate | BadRows | Skipped:
         """Measure updates and aggregate where both are at hand: the aggregate is soon overwritten."""
         outcome = super()._aggregate(updates, tell, proved)
         if self._measures and isinstance(outcome, Aggregate):

@@ -154,7 +154,9 @@ def test_how_long_is_part_of_the_state():
     suspicion, resumed = (Suspicion(0.5, exclude_after=0.7, forgive_after=4) for _ in range(2))
     for _ in range(4):
         a_round(suspicion, {2})
+    assert suspicion.state()["rounds"].tolist() == [0, 2, 0]
     resumed.load_state(suspicion.state())
+    assert resumed.rounds == suspicion.rounds == {2: 2}
     expected = [a_round(suspicion, {2}) for _ in range(9)]
     assert [a_round(resumed, {2}) for _ in range(9)] == expected == [[2], [2], [], [2], [2], [2], [2], [], [2]]
     resumed.reset()

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from flwr_robust.rules.checks import check_f, norm_order, number, whole_number
+from flwr_robust.rules.checks import check_f, norm_order, number, refuse_non_finite, whole_number
 
 NAN, INF = float("nan"), float("inf")
 
@@ -61,3 +61,14 @@ def test_orders_of_norms():
     assert norm_order(INF, "Krum") == INF
     for value in (0.99, -2, NAN, "2", None, True):
         refused(norm_order, value, "Krum", says=f"Krum was given p = {value!r}; give the order of an lp norm: a number")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_states_that_are_not_finite_are_refused_by_name(bad, dtype):
+    good = {"a": np.ones((2, 3), dtype), "draws": np.array([7], np.uint64), "empty": np.empty(0, dtype)}
+    refuse_non_finite(good, "Krum")
+    spoilt = np.ones((2, 3), dtype)
+    spoilt[1, 1] = bad
+    with pytest.raises(ValueError, match=r"Krum was given a state with NaN or infinity in b, c; load one that"):
+        refuse_non_finite({**good, "c": spoilt, "b": spoilt}, "Krum")

@@ -31,6 +31,14 @@ def test_without_good_rows_it_falls_back_to_the_lowest_summed_projections():
         assert_close(rules.DnC(1, iterations=30, subsample=1, seed=seed)(X), X[kept].mean(axis=0), X)
 
 
+@pytest.mark.parametrize("scale", [1e-250, 1e-3, 1e3, 1e250])
+def test_the_scale_of_the_rows_does_not_decide_which_are_kept_then(scale):
+    X = np.random.default_rng(2).permutation(np.diag([7.0, 6.0, 5.0, 4.0, 3.0]))
+    for seed in range(5):
+        found = rules.DnC(1, iterations=40, subsample=1, seed=seed)(scale * X)
+        assert_close(found / scale, rules.DnC(1, iterations=40, subsample=1, seed=seed)(X), X, tolerance=1e-10)
+
+
 def test_it_never_runs_out_of_rows():
     X = matrix("normal", 5, 300, seed=11)
     assert np.isfinite(rules.DnC(2, iterations=60, subsample=1, seed=1)(X)).all()

@@ -72,11 +72,14 @@ def test_its_aggregate_is_that_of_its_reference(name, size):
 
 @pytest.mark.parametrize("spec", [*RULES, "dnc iterations=3 subsample=20", "bulyan p=3", "geometric-median p=3"])
 def test_liars_within_and_beyond_float32_do_not_stop_it(spec):
-    strategy = RobustStrategy(make(spec, F))
+    rule = make(spec, F)
+    # Of a root update that points where nobody else does, these make nothing.
+    strategy = RobustStrategy(rule, root_fn=(lambda arrays, _: arrays) if "root" in rule.requires else None)
     X, moved = a_round(strategy, [1.0] * (N - 2) + [1e37, 1e25], beyond=2)
     assert np.isfinite(moved).all()
     assert strategy.reports[-1].skipped is None
-    if spec not in ("mean", "dnc", "lasa", "lfighter") and not spec.startswith("dnc"):
+    # Three steps from the mean are too few for RFA where liars are that far.
+    if rule.last.breakdown not in ("0", "not proven") and spec != "rfa":
         assert np.abs(moved).max() <= 10 * np.abs(X[: N - 2]).max()
 
 

@@ -52,6 +52,13 @@ def test_reset_starts_without_momentum():
     np.testing.assert_array_equal(train(strategy, 1)["w"], fresh)
 
 
+@pytest.mark.parametrize("size", [4, 9])
+def test_a_model_of_another_size_starts_without_momentum(size):
+    strategy, other = Mean(server_momentum=0.9), {"w": np.zeros(size, np.float32)}
+    train(strategy, 2)
+    np.testing.assert_array_equal(train(strategy, 2, other)["w"], train(Mean(server_momentum=0.9), 2, other)["w"])
+
+
 def test_a_momentum_that_is_not_kept_is_not_loaded():
     strategy = Mean(server_momentum=0.9)
     train(strategy, 1)
