@@ -122,7 +122,7 @@ class RobustAggregation(Guarded):
             If the rule is none, or an option has a value that makes no sense.
         """
         name = type(self).__name__
-        if callable(rule) and not isinstance(rule, Rule | type):
+        if callable(rule) and not isinstance(rule, Rule | PreAggregation | type):
             rule = Function(rule, 0 if num_malicious_nodes is None else num_malicious_nodes)
         if not isinstance(rule, Rule):
             known = ", whose .rule is one" if isinstance(getattr(rule, "rule", None), Rule) else ""
