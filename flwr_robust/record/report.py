@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from logging import WARNING
 from pathlib import Path
@@ -22,6 +22,8 @@ from flwr_robust.record.suspicion import FORGIVE_AFTER, State, Suspicion, make_s
 SUSPICION = "suspicion."
 # Reports that are kept in memory by default: a run of thousands of rounds and nodes has gigabytes of them.
 KEPT = 100
+# What a record can be changed by.
+SETTINGS = frozenset({"report_path", "on_report", "keep_reports", "suspicion", "exclude_after", "forgive_after"})
 # Bytes that are written, and taken back, to find out whether a disk has room for reports.
 ROOM = 2**16
 
@@ -70,6 +72,35 @@ class NodeReport:
 
 
 @dataclass
+class CandidateReport:
+    """What a rule that was only observed would have made of a round's replies.
+
+    Attributes
+    ----------
+    chain : str
+        The rule or chain.
+    norm : float or None
+        Euclidean norm of its aggregate.
+    distance, cosine : float or None
+        Between its aggregate and the step that training took; None where either is missing.
+    left_out : list of int
+        Node ids that it would have quarantined or given the weight zero (in all layers).
+    seconds : float
+        That it took.
+    failed : str or None
+        Why it has no aggregate.
+    """
+
+    chain: str
+    norm: float | None = None
+    distance: float | None = None
+    cosine: float | None = None
+    left_out: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    failed: str | None = None
+
+
+@dataclass
 class RoundReport:
     """One training round.
 
@@ -99,6 +130,10 @@ class RoundReport:
         Node ids that were not asked, because of their suspicion.
     unanswered : list of int
         Node ids that were asked and sent no reply in time, which raises no suspicion.
+    step_norm : float or None
+        Euclidean norm of the step that training took, where candidates were observed.
+    candidates : dict of str to CandidateReport
+        What `Observe` computed beside the round, by name.
     """
 
     round: int
@@ -113,6 +148,8 @@ class RoundReport:
     skipped: str | None = None
     excluded: list[int] = field(default_factory=list)
     unanswered: list[int] = field(default_factory=list)
+    step_norm: float | None = None
+    candidates: dict[str, CandidateReport] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RoundReport:
@@ -126,7 +163,8 @@ class RoundReport:
         try:
             nodes = {int(key): NodeReport(**node) for key, node in values["nodes"].items()}
             extra = [(int(node), str(reason)) for node, reason in values.get("extra", [])]
-            return cls(**{**values, "nodes": nodes, "extra": extra})
+            candidates = {str(name): CandidateReport(**found) for name, found in values.get("candidates", {}).items()}
+            return cls(**{**values, "nodes": nodes, "extra": extra, "candidates": candidates})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"this is no report of a round: {type(error).__name__}: {error}") from error
 
@@ -219,6 +257,10 @@ class RoundReport:
         append_whole(target, (json.dumps(self.to_dict(), allow_nan=False) + "\n").encode())
 
 
+# What is called with each finished report.
+OnReport = Callable[[RoundReport], object]
+
+
 class Record:
     """What a strategy keeps of the nodes' fates.
 
@@ -232,6 +274,8 @@ class Record:
         Reports that are kept in memory, the last ones; None for all. The file has all in any case.
     owner : str
         Whom error messages name.
+    on_report : callable, optional
+        Gets each finished report; what it raises is logged.
 
     Attributes
     ----------
@@ -243,7 +287,7 @@ class Record:
     Raises
     ------
     ValueError
-        If keep_reports is no number of reports.
+        If keep_reports is no number of reports, or on_report no function.
     """
 
     def __init__(
@@ -252,13 +296,18 @@ class Record:
         suspicion: Suspicion | None = None,
         keep_reports: int | None = KEPT,
         owner: str = "Record",
+        on_report: OnReport | None = None,
     ) -> None:
         self.report_path, self.suspicion = report_path, suspicion
         if keep_reports is not None and not (type(keep_reports) is int and keep_reports > 0):
             raise ValueError(
                 f"{owner} was given keep_reports = {keep_reports!r}; give a whole number above 0, or None to keep all."
             )
-        self.keep_reports = keep_reports
+        if on_report is not None and not callable(on_report):
+            raise ValueError(
+                f"{owner} was given on_report = {on_report!r}; give a function that takes a RoundReport, or None."
+            )
+        self.keep_reports, self.on_report = keep_reports, on_report
         self._writable = False
         self.reports: list[RoundReport] = []
         self.num_trained = self.num_skipped = 0
@@ -271,7 +320,7 @@ class Record:
         ValueError
             If an option has a value that makes no sense; the text names the owner.
         """
-        if not options.keys() & {"report_path", "keep_reports", "suspicion", "exclude_after", "forgive_after"}:
+        if not options.keys() & SETTINGS:
             return self
         own = self.suspicion
         decay = options.get("suspicion", None if own is None else own.decay)
@@ -282,6 +331,7 @@ class Record:
             make_suspicion(decay, threshold, owner, pardon),
             options.get("keep_reports", self.keep_reports),
             owner,
+            options.get("on_report", self.on_report),
         )
 
     def require_writable(self) -> None:
@@ -330,6 +380,8 @@ class Record:
             del self.reports[: -self.keep_reports]
         if self.report_path is not None:
             self._write(report, self.report_path)
+        if self.on_report is not None:
+            _tell(self.on_report, report)
 
     def _write(self, report: RoundReport, path: str | Path) -> None:
         """Write a report; a disk that has become full costs its line, not the training."""
@@ -362,6 +414,15 @@ class Record:
         if own and self.suspicion is not None:
             self.suspicion.load_state(own)
         return {name: value for name, value in state.items() if not name.startswith(SUSPICION)}
+
+
+def _tell(on_report: OnReport, report: RoundReport) -> None:
+    """Hand a report to the user's function; what it raises costs nothing but a line of the log."""
+    try:
+        on_report(report)
+    except Exception as error:
+        text = "on_report failed on the report of round %s and training goes on: %s: %s"
+        log(WARNING, text, report.round, type(error).__name__, error, exc_info=True)
 
 
 def append_whole(path: Path, data: bytes, *, keep: bool = True) -> None:
