@@ -375,6 +375,10 @@ class Record:
             log(WARNING, "Round %s is skipped and the global model stays: %s", report.round, report.skipped)
         self.num_skipped += report.skipped is not None
         self.num_trained += report.skipped is None
+        self.keep(report)
+
+    def keep(self, report: RoundReport) -> None:
+        """Keep and write a report, and hand it to `on_report`."""
         self.reports.append(report)
         if self.keep_reports is not None:
             del self.reports[: -self.keep_reports]

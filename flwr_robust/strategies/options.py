@@ -108,6 +108,30 @@ class WrapperOptions(RecordOptions, ReplyOptions, total=False):
     device: Any
 
 
+class ObserveOptions(TypedDict, total=False):
+    """Keyword arguments of `Observe`, which says nothing of how the strategy itself reads, aggregates and reports.
+
+    Attributes
+    ----------
+    report_path, on_report, keep_reports
+        As in `RecordOptions`: reports with the candidates in them.
+    statistics
+        As in `ReplyOptions`: what no candidate sees.
+    threads, device
+        As in `WrapperOptions`: where candidates are computed.
+    root_fn
+        As in `OwnOptions`, for candidates that need one. It is called beside the strategy's own.
+    """
+
+    report_path: str | Path | None
+    on_report: OnReport | None
+    keep_reports: int | None
+    statistics: Sequence[str]
+    threads: int | None
+    device: Any
+    root_fn: Callable[[Any, int], Any] | None
+
+
 class OwnOptions(WrapperOptions, total=False):
     """`WrapperOptions`, and what else our strategies add to Flower's.
 
@@ -140,7 +164,7 @@ def own_options(options: Mapping[str, Any]) -> OwnOptions:
 
 
 def threads_and_device(
-    options: WrapperOptions, owner: str, threads: int | None = None, device: Device = CPU
+    options: WrapperOptions | ObserveOptions, owner: str, threads: int | None = None, device: Device = CPU
 ) -> tuple[int | None, Device]:
     """Return where passes run: as the options say, else as is given here.
 
