@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 import pytest
-from flwr.app import Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
 
 from flwr_robust import ARC, NNM, CenteredClipping, Krum, Mean, Observe, RobustStrategy, rules
@@ -27,7 +27,7 @@ class OwnLoop(flower.FedAvg):
 
     def start(self, grid, initial_arrays, num_rounds):
         for number in range(1, num_rounds + 1):
-            replies = grid.send_and_receive(self.configure_train(number, initial_arrays, {}, grid))
+            replies = grid.send_and_receive(self.configure_train(number, initial_arrays, ConfigRecord(), grid))
             initial_arrays, _ = self.aggregate_train(number, replies)
         return initial_arrays
 
