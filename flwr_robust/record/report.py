@@ -39,7 +39,8 @@ class NodeReport:
     reason : str or None
         Why it was quarantined.
     weight : float or None
-        Weight of its update in the aggregate; None where it differs between coordinates.
+        Mean coefficient of its update in the aggregate, over coordinates, clip factors apart; None where the rule has
+        none (a rule of your own that works on coordinates or blocks).
     norm : float or None
         Euclidean norm of its update.
     clip_factor : float or None
@@ -47,6 +48,14 @@ class NodeReport:
     used : float or None
         Share of the model's layers in which its update counted, where the rule filters rows or layers without
         giving each row one weight (LASA, Bulyan); None elsewhere.
+    spread : bool
+        Whether the coefficient differs between coordinates: then a weight of zero is no verdict of the rule's.
+    distance : float or None
+        Distance of its update from the aggregate, in units of the nodes' median distance.
+    cosine : float or None
+        Between its update and the aggregate. Both are of at most 4,096 coordinates, spread over all arrays.
+    norm_rank : int or None
+        Place of its norm among the nodes': 1 is the longest.
     """
 
     status: str
@@ -55,6 +64,10 @@ class NodeReport:
     norm: float | None = None
     clip_factor: float | None = None
     used: float | None = None
+    spread: bool = False
+    distance: float | None = None
+    cosine: float | None = None
+    norm_rank: int | None = None
 
     @property
     def accepted(self) -> bool:
@@ -68,7 +81,12 @@ class NodeReport:
             return 1.0
         if self.used is not None:
             return 1.0 - self.used
-        return float(self.weight == 0.0)
+        return float(self.weight == 0.0 and not self.spread)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the rule chooses among nodes, or layers of theirs."""
+        return (self.weight is not None and not self.spread) or self.used is not None
 
 
 @dataclass
@@ -130,6 +148,8 @@ class RoundReport:
         Node ids that were not asked, because of their suspicion.
     unanswered : list of int
         Node ids that were asked and sent no reply in time, which raises no suspicion.
+    weights_exact : bool or None
+        Whether the nodes' weights are means over all coordinates, and not over a sample; None where there are none.
     step_norm : float or None
         Euclidean norm of the step that training took, where candidates were observed.
     candidates : dict of str to CandidateReport
@@ -148,6 +168,7 @@ class RoundReport:
     skipped: str | None = None
     excluded: list[int] = field(default_factory=list)
     unanswered: list[int] = field(default_factory=list)
+    weights_exact: bool | None = None
     step_norm: float | None = None
     candidates: dict[str, CandidateReport] = field(default_factory=dict)
 
@@ -222,6 +243,25 @@ class RoundReport:
             numbers: dict[str, Any] = {key: float(values[row]) for key, values in known.items()}
             self.nodes[node_id] = NodeReport("accepted", **numbers)
 
+    def add_evidence(
+        self,
+        node_ids: Sequence[int],
+        weights: NDArray[np.float64] | None,
+        distances: NDArray[np.float64],
+        cosines: NDArray[np.float64],
+        *,
+        spread: bool,
+    ) -> None:
+        """Record what was seen of accepted nodes beside the aggregate, row by row."""
+        norms = [self.nodes[node_id].norm or 0.0 for node_id in node_ids]
+        longest = sorted(norms, reverse=True)
+        for row, node_id in enumerate(node_ids):
+            node = self.nodes[node_id]
+            node.distance, node.cosine = _number(distances[row]), _number(cosines[row])
+            node.norm_rank = 1 + longest.index(norms[row])
+            if weights is not None:
+                node.weight, node.spread = _number(weights[row]), spread
+
     def metrics(self) -> dict[str, float | int]:
         """Return the round in numbers, as ``robust/...`` train metrics."""
         accepted = [node for node in self.nodes.values() if node.accepted]
@@ -233,7 +273,7 @@ class RoundReport:
         norms = [node.norm for node in accepted if node.norm is not None]
         if norms:
             numbers |= {"robust/norm-median": median(norms), "robust/norm-max": max(norms)}
-        if any(node.weight is not None or node.used is not None for node in accepted):
+        if any(node.is_judged for node in accepted):
             numbers["robust/num-zero-weight"] = sum(node.left_out == 1.0 for node in accepted)
         if self.excluded:
             numbers["robust/num-excluded"] = len(self.excluded)
@@ -255,6 +295,11 @@ class RoundReport:
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         append_whole(target, (json.dumps(self.to_dict(), allow_nan=False) + "\n").encode())
+
+
+def _number(value: Any) -> float | None:
+    """Return a number as JSON has it: None where it is not finite."""
+    return float(value) if np.isfinite(value) else None
 
 
 # What is called with each finished report.

@@ -98,6 +98,10 @@ def test_a_report_comes_back_from_its_line_of_json(tmp_path):
         "norm": None,
         "clip_factor": None,
         "used": None,
+        "spread": False,
+        "distance": None,
+        "cosine": None,
+        "norm_rank": None,
     }
 
 
