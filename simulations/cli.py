@@ -167,6 +167,26 @@ def report(
 
 
 @app.command()
+def watch(
+    path: Annotated[Path, typer.Argument(help="A strategy's report_path; it may not exist yet.")],
+    once: Annotated[bool, typer.Option("--once", help="Show what is there, and end.")] = False,
+) -> None:
+    """Follow the rounds of a running federation: threshold, weights, the most suspicious nodes.
+
+    A live table in a terminal; where there is none (a pipe, a log), a line a round. Ctrl-C ends it.
+    """
+    from flwr_robust.record.fates import ReportError
+    from simulations.reports.watch import watch as show
+
+    try:
+        show(path, Console(), once=once)
+    except (OSError, ReportError) as error:
+        raise _failed(error) from error
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+@app.command()
 def bench(
     context: typer.Context,
     preset: Annotated[
