@@ -142,6 +142,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Folder of what is written.", show_default="beside the files")
     ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Write the numbers of single runs as CSV too.")] = False,
 ) -> None:
     """Show what came out of sweeps beside what the papers say, and what became of the nodes of single runs.
 
@@ -159,7 +160,7 @@ def report(
     if any(find_sweeps(path) for path in paths if path.is_dir()):
         _require(("jinja2", "markdown_it", "pandas", "pydantic", "seaborn"), "reports of sweeps", "simulation")
     try:
-        errors = draw(paths, out, Console())
+        errors = draw(paths, out, Console(), csv=csv)
     except ReportError as error:
         raise _failed(error) from error
     if errors:
