@@ -8,7 +8,7 @@ more pass: `combine` answers with a weighted sum, `reduce` with a function of co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -40,6 +40,8 @@ Shares = Callable[[NDArray[np.float64]], Weights | None]
 
 # Coordinates that stand for all where all would take too long.
 SAMPLE = 4096
+# As many of them are looked at together.
+AT_A_TIME = 512
 
 # Values that differ by less than this relative amount are a tie, which the lowest index wins: mutual
 # nearest neighbours, or rows clipped to one norm, tie exactly, and rounding must not choose between them.
@@ -434,10 +436,12 @@ class Rows:
         """Return these columns (ascending) of the m rows, (m, len(columns)); only they are read."""
         return self._rows_of(self._taken(columns))
 
-    def sample(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return some columns, always the same, spread over all arrays in proportion; and the points in them."""
+    def sample(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Yield some columns, always the same, spread over all arrays in proportion; and the points in them."""
         columns = sampled_columns(self.d)
-        return columns, self._taken(columns)
+        for start in range(0, len(columns), AT_A_TIME):
+            here = columns[start : start + AT_A_TIME]
+            yield here, self._taken(here)
 
     def weights_in(self, taken: NDArray[np.float64]) -> Weights | None:
         """Return each update's mean coefficient in columns of the points; None where the rule does not say."""

@@ -324,24 +324,29 @@ def _run(
 
 
 def _look(rows: Rows, vector: FloatArray) -> Evidence:
-    """Return what is seen of the rows in a sample of the coordinates."""
-    columns, taken = rows.sample()
-    spread = rows.weights is None
-    weights = rows.weights_in(taken) if spread else rows.apart
-    own, aggregate = taken[: rows.n], vector[columns].astype(np.float64)
+    """Return what is seen of the rows in a sample of the coordinates, some of them at a time."""
+    assert rows.norms is not None
+    n, spread, count = rows.n, rows.weights is None, 0
+    found, far, lengths, products, own_length = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), 0.0
+    told = True
     # Squares of huge values overflow: only ratios count.
-    unit = max(float(np.abs(own).max(initial=0.0)), float(np.abs(aggregate).max(initial=0.0))) or 1.0
-    own, aggregate = own / unit, aggregate / unit
-    distances = np.linalg.norm(own - aggregate, axis=1)
-    lengths = np.linalg.norm(own, axis=1) * np.linalg.norm(aggregate)
-    products = own @ aggregate
-    cosines = np.full(len(own), np.nan)
-    np.divide(products, lengths, out=cosines, where=lengths > 0)
+    unit = max(float(rows.norms.max(initial=0.0)), float(vector.max()), -float(vector.min())) or 1.0
+    for columns, taken in rows.sample():
+        weights = rows.weights_in(taken) if spread else rows.apart
+        told = told and weights is not None
+        found += len(columns) * weights if weights is not None else 0.0
+        own, aggregate = taken[:n] / unit, vector[columns].astype(np.float64) / unit
+        products, lengths = products + own @ aggregate, lengths + np.einsum("ij,ij->i", own, own)
+        own_length, count = own_length + float(aggregate @ aggregate), count + len(columns)
+        own -= aggregate
+        far += np.einsum("ij,ij->i", own, own)
+    cosines, norms, distances = np.full(n, np.nan), np.sqrt(lengths) * own_length**0.5, np.sqrt(far)
+    np.divide(products, norms, out=cosines, where=norms > 0)
     middle = float(np.median(distances))
-    exact = len(columns) == rows.d if rows.shares_are_exact is None else rows.shares_are_exact
-    return Evidence(
-        weights, exact or not spread, spread, distances / middle if middle else distances, np.clip(cosines, -1.0, 1.0)
-    )
+    exact = count == rows.d if rows.shares_are_exact is None else rows.shares_are_exact
+    weights = found / count if told else None
+    distances = distances / middle if middle else distances
+    return Evidence(weights, exact or not spread, spread, distances, np.clip(cosines, -1.0, 1.0))
 
 
 def mix(
