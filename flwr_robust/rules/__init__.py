@@ -76,6 +76,7 @@ from flwr_robust.rules.sparsefed import SparseFed as SparseFed
 from flwr_robust.rules.static_clipping import StaticClipping as StaticClipping
 from flwr_robust.rules.theory import empirical_kappa as empirical_kappa
 from flwr_robust.rules.theory import kappa as kappa
+from flwr_robust.rules.theory import rho as rho
 from flwr_robust.rules.three_sigma import ThreeSigma as ThreeSigma
 from flwr_robust.rules.trimmed_mean import TrimmedMean as TrimmedMean
 

@@ -298,7 +298,7 @@ class RobustAggregation(Guarded):
 
         def aggregate() -> Aggregate:
             side = None if tell is None else tell(rule, updates)
-            return run(rule, updates, self.threads, float32_only=True, proved=proved, side=side)
+            return run(rule, updates, self.threads, float32_only=True, proved=proved, side=side, evidence=True)
 
         return outcome_of(aggregate)
 
@@ -312,6 +312,10 @@ class RobustAggregation(Guarded):
         report.add_accepted(
             inbox.nodes, norms=found.norms, weights=found.weights, used=found.used, clip_factors=trace.clip_factors
         )
+        if found.evidence is not None:
+            seen = found.evidence
+            report.add_evidence(inbox.nodes, seen.weights, seen.distances, seen.cosines, spread=seen.spread)
+            report.weights_exact = None if seen.weights is None else seen.exact
         report.threshold, report.drawn, report.rule_drawn = trace.threshold, trace.drawn, trace.rule_drawn
         if trace.lowered:
             text = "Too few replies are left for num_malicious_nodes = %s: it is lowered by the %d that are quarantined"

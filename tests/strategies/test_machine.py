@@ -106,6 +106,30 @@ def test_the_older_interface_tells_it_too(tmp_path):
         strategy.initialize_parameters(None)
 
 
+@pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+def test_functions_of_reports_get_those_of_all_rounds_whatever_they_raise(make):
+    seen = []
+
+    def fail(report):
+        seen.append(report)
+        raise SystemError("the metrics server is down")
+
+    strategy = make(on_report=fail)
+    grid = FakeGrid([1, 2, 3], trainer(lambda node: np.float32(node)))
+    result = strategy.start(grid=grid, initial_arrays=START, num_rounds=2)
+    assert np.allclose(result.arrays["w"].numpy(), 4.0)
+    assert seen == strategy.reports
+    assert [report.round for report in seen] == [1, 2]
+
+
+def test_functions_of_reports_on_the_older_interface():
+    seen = []
+    strategy = legacy.RobustFedAvg(on_report=seen.append)
+    strategy.aggregate_fit(1, [], [])
+    assert seen == strategy.reports
+    assert seen[0].skipped
+
+
 # ---------------------------------------------------------------- states
 
 STATEFUL = {
