@@ -38,8 +38,9 @@ ColumnFunction = Callable[[Block, Weights], None]
 # Takes columns (rows, columns) of rows, and returns each row's mean coefficient in what a rule makes of them.
 Shares = Callable[[NDArray[np.float64]], Weights | None]
 
-# Coordinates that stand for all where all would take too long.
-SAMPLE = 4096
+# Coordinates that stand for all where all would take too long: the most of them, and the least. Each is a miss of the
+# cache for every row, and so costs as much as reading many that lie together.
+SAMPLE, LEAST_SAMPLE = 4096, 1024
 # As many of them are looked at together.
 AT_A_TIME = 512
 
@@ -515,11 +516,12 @@ def mix_rows(updates: Updates, mixing: Matrix, threads: int | None = None) -> Fl
 
 
 def sampled_columns(d: int) -> NDArray[np.int64]:
-    """Return `SAMPLE` of d columns, one drawn from each of as many equal pieces; all where there are no more."""
+    """Return at most `SAMPLE` of d columns, one from each of as many equal pieces; all where there are no more."""
     if d <= SAMPLE:
         return np.arange(d)
-    within = np.random.default_rng(0).random(SAMPLE)
-    return ((np.arange(SAMPLE) + within) * (d / SAMPLE)).astype(np.int64)
+    count = min(SAMPLE, max(LEAST_SAMPLE, d // SAMPLE))
+    within = np.random.default_rng(0).random(count)
+    return ((np.arange(count) + within) * (d / count)).astype(np.int64)
 
 
 def window_shares(block: NDArray[np.float64], first: Any, last: Any) -> Weights:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from flwr_robust.engine.cpu import one_blas_thread
 from flwr_robust.engine.device import FloatArray, Weights
 from flwr_robust.engine.passes import BadRowsError, Needs, measure
-from flwr_robust.engine.rows import Geometry, Rows, UnmeasuredError, mix_rows
+from flwr_robust.engine.rows import Geometry, Rows, UnmeasuredError, mix_rows, sampled_columns
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.randomness import DRAWS, generator_at, position_of
 from flwr_robust.rules.side_inputs import UNTOLD, SideInputs, Told
@@ -330,7 +330,8 @@ def _look(rows: Rows, vector: FloatArray) -> Evidence:
     found, far, lengths, products, own_length = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), 0.0
     told = True
     # Squares of huge values overflow: only ratios count.
-    unit = max(float(rows.norms.max(initial=0.0)), float(vector.max()), -float(vector.min())) or 1.0
+    largest = float(np.abs(vector[sampled_columns(rows.d)]).max(initial=0.0))
+    unit = max(float(rows.norms.max(initial=0.0)), largest) or 1.0
     for columns, taken in rows.sample():
         weights = rows.weights_in(taken) if spread else rows.apart
         told = told and weights is not None

@@ -7,7 +7,7 @@ import pytest
 
 from flwr_robust import rules
 from flwr_robust.engine.choose import updates_for
-from flwr_robust.engine.rows import SAMPLE, nearest_shares, sampled_columns, window_shares
+from flwr_robust.engine.rows import LEAST_SAMPLE, SAMPLE, nearest_shares, sampled_columns, window_shares
 from flwr_robust.rules.run import run
 
 N, D = 11, 300
@@ -85,11 +85,12 @@ def test_a_sample_stands_for_many_coordinates():
 
 
 def test_the_sample_is_spread_in_proportion():
-    columns = sampled_columns(10**6)
-    assert len(np.unique(columns)) == SAMPLE
-    assert np.all(np.diff(columns) > 0)
-    assert np.histogram(columns, [0, 10**5, 10**6])[0] == pytest.approx([0.1 * SAMPLE, 0.9 * SAMPLE], abs=1)
-    assert columns[-1] < 10**6
+    for d, count in ((10**8, SAMPLE), (10**5, LEAST_SAMPLE)):
+        columns = sampled_columns(d)
+        assert len(np.unique(columns)) == count
+        assert np.all(np.diff(columns) > 0)
+        assert np.histogram(columns, [0, d // 10, d])[0] == pytest.approx([0.1 * count, 0.9 * count], abs=1)
+        assert columns[-1] < d
     assert np.array_equal(sampled_columns(7), np.arange(7))
 
 
