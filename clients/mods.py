@@ -360,17 +360,17 @@ LabelMod = DataMod  # its name when it flipped labels alone
 
 
 class BadNets(DataMod):
-    """Train on images with a patch, labelled as the target; see `clients.attacks.BadNets` and `DataMod`."""
+    """Train on images with a patch, labelled as the target, as `clients.attacks.BadNets`; see `DataMod`."""
 
-    def __init__(self, target: int, **parameters: Any) -> None:
-        super().__init__(attacks.BadNets(target, **parameters))
+    def __init__(self, *parameters: Any, **named: Any) -> None:
+        super().__init__(attacks.BadNets(*parameters, **named))
 
 
 class Blended(DataMod):
     """Train on inputs with a pattern, labelled as the target; see `clients.attacks.Blended` and `DataMod`."""
 
-    def __init__(self, target: int, **parameters: Any) -> None:
-        super().__init__(attacks.Blended(target, **parameters))
+    def __init__(self, *parameters: Any, **named: Any) -> None:
+        super().__init__(attacks.Blended(*parameters, **named))
 
 
 class DBA(DataMod):
@@ -379,8 +379,8 @@ class DBA(DataMod):
     `part` is the node's own. Default: its number, which is its partition where it has one.
     """
 
-    def __init__(self, target: int, part: int | None = None, **parameters: Any) -> None:
-        super().__init__(attacks.DBA(target, **parameters))
+    def __init__(self, *parameters: Any, part: int | None = None, **named: Any) -> None:
+        super().__init__(attacks.DBA(*parameters, **named))
         self._given_part = part
 
     def begin(self, node: int, server_round: int) -> None:
@@ -391,15 +391,15 @@ class DBA(DataMod):
 class EdgeCase(DataMod):
     """Train on rare inputs, labelled as the target; see `clients.attacks.EdgeCase` and `DataMod`."""
 
-    def __init__(self, target: int, edge: Any, **parameters: Any) -> None:
-        super().__init__(attacks.EdgeCase(target, edge, **parameters))
+    def __init__(self, *parameters: Any, **named: Any) -> None:
+        super().__init__(attacks.EdgeCase(*parameters, **named))
 
 
 class SemanticLabelSwap(DataMod):
     """Train with the target for what meets a condition; see `clients.attacks.SemanticLabelSwap` and `DataMod`."""
 
-    def __init__(self, target: int, condition: Callable[[Any, Any], Any], **parameters: Any) -> None:
-        super().__init__(attacks.SemanticLabelSwap(target, condition, **parameters))
+    def __init__(self, *parameters: Any, **named: Any) -> None:
+        super().__init__(attacks.SemanticLabelSwap(*parameters, **named))
 
 
 class LabelFlip(DataMod):

@@ -13,6 +13,7 @@ from types import ModuleType as _ModuleType
 
 from flwr_robust import rules as rules
 from flwr_robust.messages.replies import ConfigurationError as ConfigurationError
+from flwr_robust.record.report import CandidateReport as CandidateReport
 from flwr_robust.record.report import NodeReport as NodeReport
 from flwr_robust.record.report import RoundReport as RoundReport
 from flwr_robust.strategies.named import ARC as ARC
@@ -66,6 +67,7 @@ from flwr_robust.strategies.named import StaticClipping as StaticClipping
 from flwr_robust.strategies.named import ThreeSigma as ThreeSigma
 from flwr_robust.strategies.named import TrimmedMean as TrimmedMean
 from flwr_robust.strategies.named import strategy_of as _strategy_of
+from flwr_robust.strategies.observe import Observe as Observe
 from flwr_robust.strategies.robust import RobustStrategy as RobustStrategy
 
 __version__ = "0.1.0"

@@ -193,6 +193,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="Folder of what is written.", show_default="beside the files")
     ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Write the numbers of single runs as CSV too.")] = False,
 ) -> None:
     """Show what came out of sweeps beside what the papers say, and what became of the nodes of single runs.
 
@@ -210,11 +211,31 @@ def report(
     if any(find_sweeps(path) for path in paths if path.is_dir()):
         _require(("jinja2", "markdown_it", "pandas", "pydantic", "seaborn"), "reports of sweeps", "simulation")
     try:
-        errors = draw(paths, out, Console())
+        errors = draw(paths, out, Console(), csv=csv)
     except ReportError as error:
         raise _failed(error) from error
     if errors:
         raise _failed(*errors)
+
+
+@app.command()
+def watch(
+    path: Annotated[Path, typer.Argument(help="A strategy's report_path; it may not exist yet.")],
+    once: Annotated[bool, typer.Option("--once", help="Show what is there, and end.")] = False,
+) -> None:
+    """Follow the rounds of a running federation: threshold, weights, the most suspicious nodes.
+
+    A live table in a terminal; where there is none (a pipe, a log), a line a round. Ctrl-C ends it.
+    """
+    from flwr_robust.record.fates import ReportError
+    from simulations.reports.watch import watch as show
+
+    try:
+        show(path, Console(), once=once)
+    except (OSError, ReportError) as error:
+        raise _failed(error) from error
+    except KeyboardInterrupt:
+        raise typer.Exit from None
 
 
 @app.command()

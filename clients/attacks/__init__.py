@@ -20,7 +20,7 @@ from .mimic import Mimic
 from .noise import Gaussian, Noise, Random
 from .perturbations import MinMax, MinSum, TailoredTrimmedMean
 from .rare import EdgeCase, SemanticLabelSwap
-from .registry import ALIASES, REGISTRY, from_spec
+from .registry import ALIASES, REGISTRY, from_spec, look_up, register
 from .search import FACTORS, SearchError, line_search
 from .shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
 from .sight import Sight
@@ -80,4 +80,6 @@ __all__ = [
     "attack_success_rate",
     "from_spec",
     "line_search",
+    "look_up",
+    "register",
 ]

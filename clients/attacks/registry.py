@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from typing import Any
+from typing import Any, TypeVar
 
+from flwr_robust.rules.plugins import find
 from flwr_robust.rules.registry import did_you_mean
 
 from .base import Attack
@@ -23,6 +25,8 @@ from .shifts import ALittleIsEnough, FallOfEmpires, Lie, SignFlip
 from .tailored import PoolAttack, RandomEpsilon, Tailored
 from .triggers import DBA, BadNets, Blended
 from .tuning import Optimal
+
+Made = TypeVar("Made", bound=type[Attack])
 
 REGISTRY: dict[str, type[Attack]] = {
     "alie": ALittleIsEnough,
@@ -61,7 +65,43 @@ REGISTRY: dict[str, type[Attack]] = {
     "tailored-trimmed-mean": TailoredTrimmedMean,
     "wrong-shape": WrongShape,
 }
+# Entry points of other packages' attacks.
+GROUP = "flwr_robust.attacks"
 ALIASES: dict[str, str] = {"a-little-is-enough": "alie", "fall-of-empires": "foe", "ipm": "foe"}
+
+
+def register(kind: Made, name: str | None = None) -> Made:
+    """Put an attack of yours into `REGISTRY`; also as a decorator. By default it is called as its class, ``my-attack``.
+
+    Raises
+    ------
+    ValueError
+        If it is no such class, or its name is that of another one.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Attack)):
+        raise ValueError(f"register was given {kind!r}; give a dataclass derived from clients.attacks.Attack.")
+    called = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).lower()
+    if called in ALIASES or REGISTRY.setdefault(called, kind) is not kind:
+        raise ValueError(f"there is an attack {called!r} already: give {kind.__name__} another name.")
+    return kind
+
+
+def look_up(name: object) -> type[Attack] | None:
+    """Return the attack that a name of `REGISTRY`, `ALIASES` or a plugin, or ``package.module:Name``, stands for.
+
+    None where there is nothing of that name.
+
+    Raises
+    ------
+    ValueError
+        If a module cannot be imported, or the name stands for something else than an attack.
+    """
+    if not isinstance(name, str):
+        return None
+    found = REGISTRY.get(ALIASES.get(name, name)) or find(name, GROUP)
+    if found is not None and not (isinstance(found, type) and issubclass(found, Attack)):
+        raise ValueError(f"{name!r} is {found!r}: give a dataclass derived from clients.attacks.Attack.")
+    return found
 
 
 def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
@@ -70,7 +110,7 @@ def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
     Parameters
     ----------
     name : str
-        A key of `REGISTRY` or `ALIASES`.
+        A key of `REGISTRY` or `ALIASES`, ``package.module:Name``, or the name of a plugin.
     args : mapping, optional
         The constructor's parameters; ``num-classes`` is read as ``num_classes``. The base of ByzMean and Optimal may
         be given by name, with its parameters as ``base.tau``.
@@ -89,7 +129,7 @@ def from_spec(name: str, args: Mapping[str, Any] | None = None) -> Attack:
     >>> from_spec("foe", {"tau": 1.5}).tau
     1.5
     """
-    attack = REGISTRY.get(ALIASES.get(name, name)) if isinstance(name, str) else None
+    attack = look_up(name)
     if attack is None:
         known = sorted([*REGISTRY, *ALIASES])
         raise ValueError(f"there is no attack {name!r}{did_you_mean(name, known)}; give one of {', '.join(known)}.")

@@ -13,7 +13,20 @@ import re
 from textwrap import indent
 from typing import Any
 
-from griffe import Class, Docstring, Extension, Function, GriffeLoader, Module, NameResolutionError, Object, Parser
+from griffe import (
+    Class,
+    Docstring,
+    Extension,
+    Function,
+    GriffeLoader,
+    Module,
+    NameResolutionError,
+    Object,
+    Parameter,
+    ParameterKind,
+    Parameters,
+    Parser,
+)
 
 _NAME = re.compile(r"(?<![`\w])`([A-Za-z_]\w*(?:\.\w+)*)`(?!`)")
 # A Returns section of unindented prose, and not of a type, with its description indented below.
@@ -36,12 +49,29 @@ class Docstrings(Extension):
 
 
 def _take_over(module: Module) -> None:
-    """Give the classes of a module the docstrings that they have at run time."""
+    """Give the classes of a module the docstrings, and the constructors, that they have at run time."""
     real = importlib.import_module(module.path)
     for name, member in module.members.items():
         if isinstance(member, Class):
-            text = inspect.cleandoc(getattr(real, name).__doc__)
+            kind = getattr(real, name)
+            text = inspect.cleandoc(kind.__doc__)
             member.docstring = Docstring(text, parent=member, parser=Parser.numpy)
+            if "__init__" in vars(kind) and "__init__" not in member.members:
+                member.set_member("__init__", _constructor(kind))
+
+
+def _constructor(kind: type) -> Function:
+    """Return the constructor that a class was given when it was made."""
+    parameters = [
+        Parameter(
+            parameter.name,
+            kind=ParameterKind(parameter.kind.description),
+            annotation=str(parameter.annotation) if parameter.annotation is not parameter.empty else None,
+            default=repr(parameter.default) if parameter.default is not parameter.empty else None,
+        )
+        for parameter in inspect.signature(kind.__init__).parameters.values()
+    ]
+    return Function("__init__", parameters=Parameters(*parameters), returns="None")
 
 
 def _prepare(owner: Object, loader: GriffeLoader) -> None:

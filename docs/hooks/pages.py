@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator
 
+import masking
 import pictures
 import toy
 from flwr.serverapp.strategy import Strategy
@@ -70,6 +71,8 @@ def rule_page(name: str, stage: Stage, caption: str) -> str:
 In a chain: `{name}`.{strategy}
 
 {figure(f"{name}.svg", title, caption)}
+
+{masking.sentence(stage)}
 
 ```python
 rules.{title}{signature(kind)}

@@ -8,7 +8,7 @@ more pass: `combine` answers with a weighted sum, `reduce` with a function of co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -34,6 +34,15 @@ from flwr_robust.engine.updates import Layer, Updates
 T = TypeVar("T")
 # Takes a block (rows, columns), which it may overwrite, and fills a result (columns,).
 ColumnFunction = Callable[[Block, Weights], None]
+
+# Takes columns (rows, columns) of rows, and returns each row's mean coefficient in what a rule makes of them.
+Shares = Callable[[NDArray[np.float64]], Weights | None]
+
+# Coordinates that stand for all where all would take too long: the most of them, and the least. Each is a miss of the
+# cache for every row, and so costs as much as reading many that lie together.
+SAMPLE, LEAST_SAMPLE = 4096, 1024
+# As many of them are looked at together.
+AT_A_TIME = 512
 
 # Values that differ by less than this relative amount are a tie, which the lowest index wins: mutual
 # nearest neighbours, or rows clipped to one norm, tie exactly, and rounding must not choose between them.
@@ -70,15 +79,23 @@ class Geometry:
         The points are in multiples of this number: it keeps squares of huge float64 values finite.
     measured : Needs
         What the Gram matrix holds: of norms alone it has the diagonal. What was not measured cannot be read.
+    unclipped : (m, p - 1) float64 array, optional
+        Weights of the updates in the rows as they are without clipping.
     """
 
     def __init__(
-        self, gram: Matrix, affine: Matrix | None = None, unit: float = 1.0, measured: Needs = Needs.DISTANCES
+        self,
+        gram: Matrix,
+        affine: Matrix | None = None,
+        unit: float = 1.0,
+        measured: Needs = Needs.DISTANCES,
+        unclipped: Matrix | None = None,
     ) -> None:
         self.gram = gram
         self.affine = np.eye(len(gram) - 1, len(gram)) if affine is None else affine
         self.unit = unit
         self.measured = measured
+        self.unclipped = self.affine[:, :-1] if unclipped is None else unclipped
 
     @classmethod
     def of(cls, measured: Measured) -> Geometry:
@@ -96,7 +113,8 @@ class Geometry:
 
     def chosen(self, which: Sequence[int]) -> Geometry:
         """Return these rows alone; the points stay."""
-        return Geometry(self.gram, self.affine[list(which)], self.unit, self.measured)
+        rows = list(which)
+        return Geometry(self.gram, self.affine[rows], self.unit, self.measured, self.unclipped[rows])
 
     @property
     def mixing(self) -> Matrix:
@@ -156,7 +174,7 @@ class Geometry:
 
     def with_distances(self, squared_distances: Matrix) -> Geometry:
         """Return the same rows with these squared distances, of another norm, in place of the Euclidean ones."""
-        rows = Geometry(self.gram, self.affine, self.unit, self.measured)
+        rows = Geometry(self.gram, self.affine, self.unit, self.measured, self.unclipped)
         # A cached property reads its value from the instance's dictionary.
         rows.__dict__["squared_distances"] = squared_distances
         return rows
@@ -165,13 +183,13 @@ class Geometry:
         """Rows ``matrix @ rows``; the rows of `matrix` (k, m) must add up to one."""
         # The norms of mixed rows follow from inner products, not from norms.
         measured = self.measured if self.measured is Needs.DISTANCES else Needs.NOTHING
-        return Geometry(self.gram, matrix @ self.affine, self.unit, measured)
+        return Geometry(self.gram, matrix @ self.affine, self.unit, measured, matrix @ self.unclipped)
 
     def scale(self, factors: NDArray[np.float64]) -> Geometry:
         """Each row times its factor."""
         affine = self.affine * factors[:, None]
         affine[:, -1] += 1.0 - factors
-        return Geometry(self.gram, affine, self.unit, self.measured)
+        return Geometry(self.gram, affine, self.unit, self.measured, self.unclipped)
 
 
 def clip_factors(norms: Weights, threshold: float) -> Weights:
@@ -225,8 +243,14 @@ class Rows:
     ----------
     weights : (n,) float64 array or None
         Weights of the updates in the aggregate; None unless `combine` made it.
+    apart : (n,) float64 array or None
+        The same, clip factors apart.
     used : (n,) float64 array or None
         Share of the layers in which each update counted; None unless the rule gave it to `count_in`.
+    shares : (function, select) or None
+        How rows share in coordinates that are not a weighted sum of them, for `weights_in`.
+    shares_are_exact : bool or None
+        Whether these shares are the same whichever columns are looked at; None: they are exact in all columns alone.
     norms : (n,) float64 array or None
         Norms of the updates; known after the first pass over all columns.
     noted : dict of str to array
@@ -262,7 +286,10 @@ class Rows:
         self.own: set[str] = set()
         self.deferred: list[Callable[[], None]] = []
         self.weights: Weights | None = None
+        self.apart: Weights | None = None
         self.used: Weights | None = None
+        self.shares: tuple[Shares, Matrix | None] | None = None
+        self.shares_are_exact: bool | None = None
 
     @property
     def count(self) -> int:
@@ -304,7 +331,13 @@ class Rows:
         """Return the geometry of the m rows and, below them, the vectors that were measured with them."""
         affine, points = self.geometry.affine, len(self.geometry.gram)
         below = np.eye(points)[points - 1 - len(self.vectors) : points - 1]
-        return Geometry(self.geometry.gram, np.vstack([affine, below]), self.geometry.unit, self.geometry.measured)
+        return Geometry(
+            self.geometry.gram,
+            np.vstack([affine, below]),
+            self.geometry.unit,
+            self.geometry.measured,
+            np.vstack([self.geometry.unclipped, below[:, :-1]]),
+        )
 
     def place(self, name: str) -> int | None:
         """Return which row of `with_remembered` a vector is; None where it was not measured."""
@@ -317,9 +350,9 @@ class Rows:
         ----------
         weights : (m,) or (m + k,) float64 array
         """
-        affine = self.geometry.affine if len(weights) == self.count else self.with_remembered().affine
-        of_points = weights @ affine[:, :-1]
-        self.weights = self._of_updates(of_points)
+        geometry = self.geometry if len(weights) == self.count else self.with_remembered()
+        of_points = weights @ geometry.mixing
+        self.weights, self.apart = self._of_updates(of_points), self._of_updates(weights @ geometry.unclipped)
         data = self._pass(self.points.device, np.float64)
         return self._after(data, data.weigh(of_points, self._vector()))
 
@@ -338,7 +371,14 @@ class Rows:
             of_points = of_points @ mixing
         return of_points[..., : self.n]
 
-    def reduce(self, function: ColumnFunction, select: Matrix | None = None, *, tensors: bool = False) -> FloatArray:
+    def reduce(
+        self,
+        function: ColumnFunction,
+        select: Matrix | None = None,
+        *,
+        tensors: bool = False,
+        shares: Shares | None = None,
+    ) -> FloatArray:
         """Return the (d,) results of a function of columns of the rows.
 
         Parameters
@@ -349,8 +389,12 @@ class Rows:
             The function gets ``select @ rows`` in place of the rows.
         tensors : bool
             Whether the function takes torch tensors too; otherwise the pass runs on the CPU, wherever others do.
+        shares : callable, optional
+            Takes what the function gets, in float64, and returns the rows' mean coefficients: what reports call their
+            weight.
         """
         mixing = self._mixing
+        self.shares = None if shares is None else (shares, select)
         if select is not None:
             mixing = select @ self.geometry.mixing
             self.count_in((select != 0.0).any(axis=0).reshape(-1, 1))
@@ -391,10 +435,34 @@ class Rows:
 
     def take(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return these columns (ascending) of the m rows, (m, len(columns)); only they are read."""
+        return self._rows_of(self._taken(columns))
+
+    def sample(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """Yield some columns, always the same, spread over all arrays in proportion; and the points in them."""
+        columns = sampled_columns(self.d)
+        for start in range(0, len(columns), AT_A_TIME):
+            here = columns[start : start + AT_A_TIME]
+            yield here, self._taken(here)
+
+    def weights_in(self, taken: NDArray[np.float64]) -> Weights | None:
+        """Return each update's mean coefficient in columns of the points; None where the rule does not say."""
+        if self.shares is None:
+            return None
+        function, select = self.shares
+        rows = self._rows_of(taken)
+        found = function(rows if select is None else select @ rows)
+        if found is None:
+            return None
+        return self._of_updates((found if select is None else found @ select) @ self.geometry.unclipped)
+
+    def _taken(self, columns: NDArray[np.int64]) -> NDArray[np.float64]:
         taken = self.points.take(columns).astype(np.float64)
         bad = np.flatnonzero(~np.isfinite(taken).all(axis=1))
         if bad.size:
             raise NonFiniteRowsError(bad.tolist())
+        return taken
+
+    def _rows_of(self, taken: NDArray[np.float64]) -> NDArray[np.float64]:
         for mixing in self.points.mixings:
             taken = mixing @ taken
         return self.geometry.mixing @ taken if self.mixed else taken
@@ -445,3 +513,46 @@ def mix_rows(updates: Updates, mixing: Matrix, threads: int | None = None) -> Fl
 
     Pass(updates, updates.device, mixing, np.float64, threads).read(store, lambda _: None, nothing_to_merge)
     return out
+
+
+def sampled_columns(d: int) -> NDArray[np.int64]:
+    """Return at most `SAMPLE` of d columns, one from each of as many equal pieces; all where there are no more."""
+    if d <= SAMPLE:
+        return np.arange(d)
+    count = min(SAMPLE, max(LEAST_SAMPLE, d // SAMPLE))
+    within = np.random.default_rng(0).random(count)
+    return ((np.arange(count) + within) * (d / count)).astype(np.int64)
+
+
+def window_shares(block: NDArray[np.float64], first: Any, last: Any) -> Weights:
+    """Return each row's mean coefficient (rows,) where columns average their sorted values ``first:last``.
+
+    Values that are equal share what they get.
+
+    Parameters
+    ----------
+    block : (rows, columns) float64 array
+    first, last : int, or (columns,) array of int
+    """
+    ordered, columns = np.sort(block, axis=0), np.arange(block.shape[1])
+    low, high = ordered[first, columns], ordered[last - 1, columns]
+    under_low, at_low = (block < low).sum(axis=0), block == low
+    under_high, at_high = block < high, (block == high) & (low < high)
+    numbers_low, numbers_high = at_low.sum(axis=0), at_high.sum(axis=0)
+    of_low = np.minimum(under_low + numbers_low, last) - first
+    of_high = last - np.maximum(under_high.sum(axis=0), first)
+    each = 1.0 / (np.zeros(len(columns)) + last - first) / max(1, len(columns))
+    inside = (under_high & (block > low)) @ each
+    found: Weights = (
+        inside + at_low @ (each * of_low / numbers_low) + at_high @ (each * of_high / np.maximum(numbers_high, 1))
+    )
+    return found
+
+
+def nearest_shares(block: NDArray[np.float64], keep: int) -> Weights:
+    """Return each row's mean coefficient where columns average the `keep` values nearest to their median."""
+    ordered, rows = np.sort(block, axis=0), len(block)
+    middle = (ordered[(rows - 1) // 2] + ordered[rows // 2]) / 2
+    # Nearest values stand side by side: each one that is farther than the one behind the window is given up.
+    first = (ordered[keep:] - middle < middle - ordered[: rows - keep]).sum(axis=0)
+    return window_shares(block, first, first + keep)

@@ -15,7 +15,7 @@ from flwr.common import EvaluateIns, EvaluateRes, FitIns, FitRes, Parameters
 from flwr.server.client_proxy import ClientProxy
 from flwr.supercore import log
 
-from flwr_robust.messages.arrays import NUMPY_STYPE, read_header
+from flwr_robust.messages.arrays import NUMPY_STYPE
 from flwr_robust.messages.replies import Question, metadata_by_hand
 
 Result = tuple[ClientProxy, FitRes] | tuple[ClientProxy, EvaluateRes]
@@ -38,18 +38,14 @@ def node_number(client: ClientProxy) -> int:
 def to_record(parameters: Parameters) -> ArrayRecord:
     """Return the arrays under the names "0", "1", ...; their bytes are not copied.
 
-    They are declared as their headers say; without a dtype, where bytes are no .npy file.
+    Nothing is declared: what counts is the header of the bytes.
     """
-    made = {}
-    for place, data in enumerate(parameters.tensors):
-        dtype, shape = _found(data)
-        made[str(place)] = Array(dtype=str(dtype), shape=shape, stype=NUMPY_STYPE, data=data)
-    return ArrayRecord(made)
-
-
-def _found(data: bytes) -> tuple[object, tuple[int, ...]]:
-    header = read_header(data)
-    return ("", ()) if header is None else (header[2], header[0])
+    return ArrayRecord(
+        {
+            str(place): Array(dtype="", shape=(), stype=NUMPY_STYPE, data=data)
+            for place, data in enumerate(parameters.tensors)
+        }
+    )
 
 
 def to_parameters(record: ArrayRecord) -> Parameters:

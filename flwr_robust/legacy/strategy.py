@@ -76,9 +76,9 @@ class RobustFedAvg(RobustAggregation, FedAvg):
         How many nodes `exclude_after` may exclude; by default the rule's own f.
     **options
         Keyword arguments of Flower's `FedAvg` (`inplace` changes nothing), and `server_learning_rate`,
-        `server_momentum`, `threads`, `device`, `report_path`, `keep_reports`, `suspicion`, `exclude_after` and
-        `forgive_after` (see `flwr_robust.strategies.options.OwnOptions`). Without `initial_parameters` Flower asks one
-        random node for the initial model.
+        `server_momentum`, `threads`, `device`, `report_path`, `on_report`, `keep_reports`, `suspicion`, `exclude_after`
+        and `forgive_after` (see `flwr_robust.strategies.options.OwnOptions`). Without `initial_parameters` Flower asks
+        one random node for the initial model.
 
     Attributes
     ----------

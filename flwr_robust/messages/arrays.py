@@ -91,8 +91,9 @@ class Arrays:
             If an array is no `.npy` file of floats up to 64 bits, integers or bool, of the shape and length that it
             declares.
         """
-        values = {name: _read_array(name, array) for name, array in record.items()}
-        return cls(values, {name: tuple(array.shape) for name, array in record.items()})
+        declared = {name: _declared(array) for name, array in record.items()}
+        values = {name: _read_array(name, array, *declared[name]) for name, array in record.items()}
+        return cls(values, {name: shape for name, (_, shape) in declared.items()})
 
     @cached_property
     def names_and_shapes(self) -> frozenset[tuple[str, tuple[int, ...]]]:
@@ -114,15 +115,25 @@ class Arrays:
         return found
 
 
-def _read_array(name: str, array: Array) -> NDArray[Any]:
+def _declared(array: Array) -> tuple[str, tuple[int, ...]]:
+    """Return an array's dtype and shape as declared; as its header has them, where nothing is declared.
+
+    So it is with the arrays that Flower makes of the older interface's `Parameters`.
+    """
+    if str(array.dtype) or tuple(array.shape):
+        return str(array.dtype), tuple(array.shape)
+    header = read_header(array.data)
+    return ("", ()) if header is None else (str(header[2]), header[0])
+
+
+def _read_array(name: str, array: Array, dtype_name: str, shape: tuple[int, ...]) -> NDArray[Any]:
     """Flat view of an array's bytes, once declaration and header agree."""
-    if not str(array.dtype):
+    if not dtype_name:
         raise RejectedError(f"array {name!r} holds bytes that are no .npy file", NOT_ARRAYS)
-    dtype, shape = DTYPES.get(str(array.dtype)), tuple(array.shape)
+    dtype = DTYPES.get(dtype_name)
     if dtype is None:
         raise RejectedError(
-            f"array {name!r} has the dtype {str(array.dtype)[:40]!r}; floats of 16 to 64 bits and integers can be used",
-            DTYPE,
+            f"array {name!r} has the dtype {dtype_name[:40]!r}; floats of 16 to 64 bits and integers can be used", DTYPE
         )
     if array.stype != NUMPY_STYPE:
         raise RejectedError(

@@ -124,13 +124,24 @@ class GuardedGrid(Grid):
         The exchanges in question are those that a reply answers, by default the latest. They, and earlier ones, count
         no more afterwards: what answers them later is no reply to the round that will be on then.
         """
-        if not self._exchanges:
+        found = self._answered_by(replies)
+        if not found:
             return None
-        answered = {message.metadata.reply_to_message_id for message in replies}
-        found = [exchange for exchange in self._exchanges if exchange.ids() & answered] or [self._exchanges[-1]]
-        while self._exchanges and self._exchanges[0] is not found[-1]:
+        while self._exchanges[0] is not found[-1]:
             self._exchanges.popleft()
         self._exchanges.popleft()
+        return self._sent_in(found)
+
+    def look(self, replies: Iterable[Message]) -> Sent | None:
+        """Return what `sent` will return for these replies, for those who only look on."""
+        found = self._answered_by(replies)
+        return self._sent_in(found) if found else None
+
+    def _answered_by(self, replies: Iterable[Message]) -> list[Exchange]:
+        answered = {message.metadata.reply_to_message_id for message in replies}
+        return [exchange for exchange in self._exchanges if exchange.ids() & answered] or list(self._exchanges)[-1:]
+
+    def _sent_in(self, found: list[Exchange]) -> Sent:
         questions = [question for exchange in found for question in exchange.questions]
         return Sent(questions, self.model, set().union(*(exchange.heard for exchange in found)))
 
@@ -179,6 +190,27 @@ class GuardedGrid(Grid):
     def get_nodes(self) -> Iterable[NodeInfo]:
         """Return the grid's nodes."""
         return self.grid.get_nodes()
+
+
+class NotingGrid(GuardedGrid):
+    """A grid that takes note of what each node is sent, and changes nothing: replies come as they come without it."""
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Send messages and return the replies."""
+        outgoing, exchange = self._noted(messages)
+        replies = list(self.grid.send_and_receive(outgoing, timeout=timeout))
+        exchange.heard |= _senders(replies)
+        return replies
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages, and take note of them."""
+        return self.grid.push_messages(self._noted(messages)[0])
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Return replies to these messages."""
+        replies = list(self.grid.pull_messages(message_ids))
+        self._hear(replies)
+        return replies
 
 
 def _senders(replies: Iterable[Message]) -> set[int]:

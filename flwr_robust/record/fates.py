@@ -103,7 +103,7 @@ class RunFates:
         1 where a node was quarantined, excluded or got the weight zero, 0 where its update was used, between them
         where it was used in some layers only; NaN where nothing was decided.
     has_weights : bool
-        Whether the rule gives updates weights; rules that work coordinate by coordinate do not.
+        Whether the rule chooses among updates; rules that work coordinate by coordinate do not.
     """
 
     name: str
@@ -199,9 +199,7 @@ def make_fates(
         nodes=tuple(nodes),
         fates=fates,
         left_out=left_out,
-        has_weights=any(
-            node.weight is not None or node.used is not None for report in reports for node in report.nodes.values()
-        ),
+        has_weights=any(node.is_judged for report in reports for node in report.nodes.values()),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from logging import WARNING
 from pathlib import Path
@@ -22,6 +22,8 @@ from flwr_robust.record.suspicion import FORGIVE_AFTER, State, Suspicion, make_s
 SUSPICION = "suspicion."
 # Reports that are kept in memory by default: a run of thousands of rounds and nodes has gigabytes of them.
 KEPT = 100
+# What a record can be changed by.
+SETTINGS = frozenset({"report_path", "on_report", "keep_reports", "suspicion", "exclude_after", "forgive_after"})
 # Bytes that are written, and taken back, to find out whether a disk has room for reports.
 ROOM = 2**16
 
@@ -37,7 +39,8 @@ class NodeReport:
     reason : str or None
         Why it was quarantined.
     weight : float or None
-        Weight of its update in the aggregate; None where it differs between coordinates.
+        Mean coefficient of its update in the aggregate, over coordinates, clip factors apart; None where the rule has
+        none (a rule of your own that works on coordinates or blocks).
     norm : float or None
         Euclidean norm of its update.
     clip_factor : float or None
@@ -45,6 +48,14 @@ class NodeReport:
     used : float or None
         Share of the model's layers in which its update counted, where the rule filters rows or layers without
         giving each row one weight (LASA, Bulyan); None elsewhere.
+    spread : bool
+        Whether the coefficient differs between coordinates: then a weight of zero is no verdict of the rule's.
+    distance : float or None
+        Distance of its update from the aggregate, in units of the nodes' median distance.
+    cosine : float or None
+        Between its update and the aggregate. Both are of at most 4,096 coordinates, spread over all arrays.
+    norm_rank : int or None
+        Place of its norm among the nodes': 1 is the longest.
     """
 
     status: str
@@ -53,6 +64,10 @@ class NodeReport:
     norm: float | None = None
     clip_factor: float | None = None
     used: float | None = None
+    spread: bool = False
+    distance: float | None = None
+    cosine: float | None = None
+    norm_rank: int | None = None
 
     @property
     def accepted(self) -> bool:
@@ -66,7 +81,41 @@ class NodeReport:
             return 1.0
         if self.used is not None:
             return 1.0 - self.used
-        return float(self.weight == 0.0)
+        return float(self.weight == 0.0 and not self.spread)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the rule chooses among nodes, or layers of theirs."""
+        return (self.weight is not None and not self.spread) or self.used is not None
+
+
+@dataclass
+class CandidateReport:
+    """What a rule that was only observed would have made of a round's replies.
+
+    Attributes
+    ----------
+    chain : str
+        The rule or chain.
+    norm : float or None
+        Euclidean norm of its aggregate.
+    distance, cosine : float or None
+        Between its aggregate and the step that training took; None where either is missing.
+    left_out : list of int
+        Node ids that it would have quarantined or given the weight zero (in all layers).
+    seconds : float
+        That it took.
+    failed : str or None
+        Why it has no aggregate.
+    """
+
+    chain: str
+    norm: float | None = None
+    distance: float | None = None
+    cosine: float | None = None
+    left_out: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    failed: str | None = None
 
 
 @dataclass
@@ -99,6 +148,12 @@ class RoundReport:
         Node ids that were not asked, because of their suspicion.
     unanswered : list of int
         Node ids that were asked and sent no reply in time, which raises no suspicion.
+    weights_exact : bool or None
+        Whether the nodes' weights are means over all coordinates, and not over a sample; None where there are none.
+    step_norm : float or None
+        Euclidean norm of the step that training took, where candidates were observed.
+    candidates : dict of str to CandidateReport
+        What `Observe` computed beside the round, by name.
     """
 
     round: int
@@ -113,6 +168,9 @@ class RoundReport:
     skipped: str | None = None
     excluded: list[int] = field(default_factory=list)
     unanswered: list[int] = field(default_factory=list)
+    weights_exact: bool | None = None
+    step_norm: float | None = None
+    candidates: dict[str, CandidateReport] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RoundReport:
@@ -126,7 +184,8 @@ class RoundReport:
         try:
             nodes = {int(key): NodeReport(**node) for key, node in values["nodes"].items()}
             extra = [(int(node), str(reason)) for node, reason in values.get("extra", [])]
-            return cls(**{**values, "nodes": nodes, "extra": extra})
+            candidates = {str(name): CandidateReport(**found) for name, found in values.get("candidates", {}).items()}
+            return cls(**{**values, "nodes": nodes, "extra": extra, "candidates": candidates})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"this is no report of a round: {type(error).__name__}: {error}") from error
 
@@ -184,6 +243,25 @@ class RoundReport:
             numbers: dict[str, Any] = {key: float(values[row]) for key, values in known.items()}
             self.nodes[node_id] = NodeReport("accepted", **numbers)
 
+    def add_evidence(
+        self,
+        node_ids: Sequence[int],
+        weights: NDArray[np.float64] | None,
+        distances: NDArray[np.float64],
+        cosines: NDArray[np.float64],
+        *,
+        spread: bool,
+    ) -> None:
+        """Record what was seen of accepted nodes beside the aggregate, row by row."""
+        norms = [self.nodes[node_id].norm or 0.0 for node_id in node_ids]
+        longest = sorted(norms, reverse=True)
+        for row, node_id in enumerate(node_ids):
+            node = self.nodes[node_id]
+            node.distance, node.cosine = _number(distances[row]), _number(cosines[row])
+            node.norm_rank = 1 + longest.index(norms[row])
+            if weights is not None:
+                node.weight, node.spread = _number(weights[row]), spread
+
     def metrics(self) -> dict[str, float | int]:
         """Return the round in numbers, as ``robust/...`` train metrics."""
         accepted = [node for node in self.nodes.values() if node.accepted]
@@ -195,7 +273,7 @@ class RoundReport:
         norms = [node.norm for node in accepted if node.norm is not None]
         if norms:
             numbers |= {"robust/norm-median": median(norms), "robust/norm-max": max(norms)}
-        if any(node.weight is not None or node.used is not None for node in accepted):
+        if any(node.is_judged for node in accepted):
             numbers["robust/num-zero-weight"] = sum(node.left_out == 1.0 for node in accepted)
         if self.excluded:
             numbers["robust/num-excluded"] = len(self.excluded)
@@ -219,6 +297,15 @@ class RoundReport:
         append_whole(target, (json.dumps(self.to_dict(), allow_nan=False) + "\n").encode())
 
 
+def _number(value: Any) -> float | None:
+    """Return a number as JSON has it: None where it is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
+# What is called with each finished report.
+OnReport = Callable[[RoundReport], object]
+
+
 class Record:
     """What a strategy keeps of the nodes' fates.
 
@@ -232,6 +319,8 @@ class Record:
         Reports that are kept in memory, the last ones; None for all. The file has all in any case.
     owner : str
         Whom error messages name.
+    on_report : callable, optional
+        Gets each finished report; what it raises is logged.
 
     Attributes
     ----------
@@ -243,7 +332,7 @@ class Record:
     Raises
     ------
     ValueError
-        If keep_reports is no number of reports.
+        If keep_reports is no number of reports, or on_report no function.
     """
 
     def __init__(
@@ -252,13 +341,18 @@ class Record:
         suspicion: Suspicion | None = None,
         keep_reports: int | None = KEPT,
         owner: str = "Record",
+        on_report: OnReport | None = None,
     ) -> None:
         self.report_path, self.suspicion = report_path, suspicion
         if keep_reports is not None and not (type(keep_reports) is int and keep_reports > 0):
             raise ValueError(
                 f"{owner} was given keep_reports = {keep_reports!r}; give a whole number above 0, or None to keep all."
             )
-        self.keep_reports = keep_reports
+        if on_report is not None and not callable(on_report):
+            raise ValueError(
+                f"{owner} was given on_report = {on_report!r}; give a function that takes a RoundReport, or None."
+            )
+        self.keep_reports, self.on_report = keep_reports, on_report
         self._writable = False
         self.reports: list[RoundReport] = []
         self.num_trained = self.num_skipped = 0
@@ -271,7 +365,7 @@ class Record:
         ValueError
             If an option has a value that makes no sense; the text names the owner.
         """
-        if not options.keys() & {"report_path", "keep_reports", "suspicion", "exclude_after", "forgive_after"}:
+        if not options.keys() & SETTINGS:
             return self
         own = self.suspicion
         decay = options.get("suspicion", None if own is None else own.decay)
@@ -282,6 +376,7 @@ class Record:
             make_suspicion(decay, threshold, owner, pardon),
             options.get("keep_reports", self.keep_reports),
             owner,
+            options.get("on_report", self.on_report),
         )
 
     def require_writable(self) -> None:
@@ -325,11 +420,17 @@ class Record:
             log(WARNING, "Round %s is skipped and the global model stays: %s", report.round, report.skipped)
         self.num_skipped += report.skipped is not None
         self.num_trained += report.skipped is None
+        self.keep(report)
+
+    def keep(self, report: RoundReport) -> None:
+        """Keep and write a report, and hand it to `on_report`."""
         self.reports.append(report)
         if self.keep_reports is not None:
             del self.reports[: -self.keep_reports]
         if self.report_path is not None:
             self._write(report, self.report_path)
+        if self.on_report is not None:
+            _tell(self.on_report, report)
 
     def _write(self, report: RoundReport, path: str | Path) -> None:
         """Write a report; a disk that has become full costs its line, not the training."""
@@ -362,6 +463,15 @@ class Record:
         if own and self.suspicion is not None:
             self.suspicion.load_state(own)
         return {name: value for name, value in state.items() if not name.startswith(SUSPICION)}
+
+
+def _tell(on_report: OnReport, report: RoundReport) -> None:
+    """Hand a report to the user's function; what it raises costs nothing but a line of the log."""
+    try:
+        on_report(report)
+    except Exception as error:
+        text = "on_report failed on the report of round %s and training goes on: %s: %s"
+        log(WARNING, text, report.round, type(error).__name__, error, exc_info=True)
 
 
 def append_whole(path: Path, data: bytes, *, keep: bool = True) -> None:

@@ -40,6 +40,7 @@ from flwr_robust.rules.flanders import FLANDERS as FLANDERS
 from flwr_robust.rules.fldetector import FLDetector as FLDetector
 from flwr_robust.rules.fltrust import FLTrust as FLTrust
 from flwr_robust.rules.foolsgold import FoolsGold as FoolsGold
+from flwr_robust.rules.function import Function as Function
 from flwr_robust.rules.geometric_median import GeometricMedian as GeometricMedian
 from flwr_robust.rules.geometric_median_of_means import GeometricMedianOfMeans as GeometricMedianOfMeans
 from flwr_robust.rules.krum import Krum as Krum
@@ -60,6 +61,7 @@ from flwr_robust.rules.registry import REGISTRY as REGISTRY
 from flwr_robust.rules.registry import collect as _collect
 from flwr_robust.rules.registry import from_spec as from_spec
 from flwr_robust.rules.registry import parse_args as parse_args
+from flwr_robust.rules.registry import register as register
 from flwr_robust.rules.residual_reweighting import ResidualReweighting as ResidualReweighting
 from flwr_robust.rules.rfa import RFA as RFA
 from flwr_robust.rules.rlr import RLR as RLR
@@ -74,6 +76,7 @@ from flwr_robust.rules.sparsefed import SparseFed as SparseFed
 from flwr_robust.rules.static_clipping import StaticClipping as StaticClipping
 from flwr_robust.rules.theory import empirical_kappa as empirical_kappa
 from flwr_robust.rules.theory import kappa as kappa
+from flwr_robust.rules.theory import rho as rho
 from flwr_robust.rules.three_sigma import ThreeSigma as ThreeSigma
 from flwr_robust.rules.trimmed_mean import TrimmedMean as TrimmedMean
 

@@ -58,6 +58,7 @@ class Auror(Rule):
     requirement = "n >= 1"
     source = "Auror"
     breakdown = "not proven"
+    masked = True
     cost = "3"
 
     def __init__(

@@ -10,7 +10,7 @@ from flwr_robust.engine.rows import Geometry
 from flwr_robust.rules.base import LinearRule
 from flwr_robust.rules.checks import number, whole_number
 from flwr_robust.rules.geometric_median import median_weights
-from flwr_robust.rules.inner import distances_from
+from flwr_robust.rules.inner import distances_from, mean_of
 
 # Of the weighted geometric medians: their square is what may be left to gain.
 TOL, MAX_ITERATIONS = 1e-6, 200
@@ -90,7 +90,10 @@ def _water_level(distances: Weights, lam: float) -> Weights:
     """Return the weights that minimise the objective for these distances of the rows."""
     ordered = np.sort(distances)
     levels = (np.cumsum(ordered) + lam) / np.arange(1, len(ordered) + 1)
-    level = levels[np.flatnonzero(levels > ordered)[-1]]
-    weights: Weights = np.maximum(level - distances, 0.0)
+    above = np.flatnonzero(levels > ordered)
+    if not above.size:
+        # So small a lambda leaves the nearest rows alone.
+        return mean_of(distances == ordered[0], len(distances))
+    weights: Weights = np.maximum(levels[above[-1]] - distances, 0.0)
     weights /= weights.sum()
     return weights

@@ -15,6 +15,7 @@ from math import floor
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flwr_robust.engine.choose import like, updates_for
 from flwr_robust.engine.device import Block, FloatArray, Weights
@@ -430,8 +431,14 @@ class CoordinateRule(Rule):
     def reduce(self, block: Block, f: int, out: Weights) -> None:
         """Aggregate each column of ``block`` (m, columns), which may be overwritten, into ``out`` (columns,)."""
 
+    def picks(self, block: NDArray[np.float64], f: int) -> Weights | None:
+        """Return each row's mean coefficient (m,) over columns (m, columns), for reports; None where there is none."""
+        return None
+
     def aggregate(self, rows: Rows, f: int) -> FloatArray:
-        return rows.reduce(lambda block, out: self.reduce(block, f, out), tensors=self.takes_tensors)
+        vector = rows.reduce(lambda block, out: self.reduce(block, f, out), tensors=self.takes_tensors)
+        rows.shares = (lambda block: self.picks(block, f)), None
+        return vector
 
 
 # ---------------------------------------------------------------- chains

@@ -7,7 +7,7 @@ import numpy as np
 from flwr_robust.engine.device import FloatArray, Matrix, Weights, mean_around_median
 from flwr_robust.engine.lp import distances_of, distances_to
 from flwr_robust.engine.passes import Needs
-from flwr_robust.engine.rows import Geometry, Rows, lowest
+from flwr_robust.engine.rows import Geometry, Rows, lowest, nearest_shares
 from flwr_robust.rules.base import Rule
 from flwr_robust.rules.checks import norm_order
 from flwr_robust.rules.geometric_median import median_weights
@@ -76,7 +76,12 @@ class Bulyan(Rule):
         chosen = self._choose(rows, f, theta)
         select = np.eye(rows.count)[sorted(chosen)]
         keep = theta - 2 * f
-        return rows.reduce(lambda block, out: mean_around_median(block, keep, out), select, tensors=True)
+        return rows.reduce(
+            lambda block, out: mean_around_median(block, keep, out),
+            select,
+            tensors=True,
+            shares=lambda block: nearest_shares(block, keep),
+        )
 
     def _choose(self, rows: Rows, f: int, theta: int) -> list[int]:
         far = distances_of(rows, self.p) if "krum" in self.selection and self.p != 2 else None

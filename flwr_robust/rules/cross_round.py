@@ -60,6 +60,7 @@ class CrossRound(Rule):
     requirement = "n >= 1, the model"
     source = "Han et al., 2023"
     breakdown = "not proven"
+    masked = True
     cost = "2, and one to remember"
 
     def __init__(self, bound: float = 0.5, sigmas: float = 0.5) -> None:

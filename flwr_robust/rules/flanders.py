@@ -67,6 +67,7 @@ class FLANDERS(Random, Rule):
     requirement = "n > 2f, the model"
     source = "FLANDERS"
     breakdown = "not proven"
+    masked = True
     cost = "1, and 500 columns"
 
     def __init__(
@@ -141,17 +142,20 @@ def autoregression(T: Sequence[Matrix], iterations: int, alpha: float, beta: flo
     """
     before, behind = np.stack(T[:-1]), np.stack(T[1:])
     m, s = before.shape[1:]
-    A, B = np.eye(m), np.eye(s)
+    targets, moved = behind.reshape(-1, s), before
     for _ in range(iterations):
-        moved = before @ B.T
         products = np.einsum("tis,tjs->ij", behind, moved, optimize=True)
-        A = _divided(products, np.einsum("tis,tjs->ij", moved, moved, optimize=True) + alpha * np.eye(m))
-        moved = A @ before
-        products = np.einsum("tis,tir->sr", behind, moved, optimize=True)
-        B = _divided(products, np.einsum("tis,tir->sr", moved, moved, optimize=True) + beta * np.eye(s))
-    return A, B
+        squares = np.einsum("tis,tjs->ij", moved, moved, optimize=True)
+        A = np.linalg.solve(squares + alpha * np.eye(m), products.T).T
+        # B is targets^T factor: it is as large as s by s, but of no higher rank than there are rows.
+        factor = _ridge((A @ before).reshape(-1, s), beta)
+        moved = before @ factor.T @ targets
+    return A, targets.T @ factor
 
 
-def _divided(left: Matrix, right: Matrix) -> Matrix:
-    """Return ``left right^-1`` for a symmetric matrix on the right."""
-    return np.asarray(np.linalg.solve(right, left.T).T, dtype=np.float64)
+def _ridge(rows: Matrix, weight: float) -> Matrix:
+    """Return ``X (X^T X + w I)^-1`` of rows X, by the smaller of the two systems that give it."""
+    k, s = rows.shape
+    if k < s:
+        return np.asarray(np.linalg.solve(rows @ rows.T + weight * np.eye(k), rows), dtype=np.float64)
+    return np.asarray(np.linalg.solve(rows.T @ rows + weight * np.eye(s), rows.T).T, dtype=np.float64)

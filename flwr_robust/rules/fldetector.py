@@ -74,6 +74,7 @@ class FLDetector(Random, Rule):
     requirement = "n >= 1"
     source = "FLDetector"
     breakdown = "not proven"
+    masked = True
     cost = "2, and one to remember"
 
     def __init__(self, window: int = 10, references: int = 20, seed: int | None = None) -> None:

@@ -61,6 +61,7 @@ class FoolsGold(Rule):
     requirement = "n >= 1"
     source = "FoolsGold Alg. 1"
     breakdown = "not proven"
+    masked = True
     cost = "2, and one to remember"
 
     def __init__(self, confidence: float = 1.0, layer: str | None = None, normalise: bool = True) -> None:

@@ -77,6 +77,8 @@ class LASA(Rule):
         passed = _within(statistics.norms, self.magnitude_radius)
         passed &= _within(statistics.purity, self.direction_radius)
         rows.count_in(passed | ~passed.any(axis=0))
+        shares = _shares(rows, passed)
+        rows.shares, rows.shares_are_exact = ((lambda _: shares), None), bool(passed.any(axis=0).all())
         return _average(rows, thresholds, passed)
 
 
@@ -90,6 +92,14 @@ def _within(values: NDArray[np.float64], radius: float) -> Booleans:
         scores = (values - median) / np.where(agree, 1.0, deviation)
         passed: Booleans = agree | (np.abs(scores) <= radius * (1 + 1e-12))
     return passed
+
+
+def _shares(rows: Rows, passed: Booleans) -> NDArray[np.float64]:
+    """Return each row's mean coefficient, by the sizes of the layers in which it passed; alike where none did."""
+    sizes = np.array([layer.size for layer in rows.layers], dtype=np.float64)
+    counted = np.where(passed.any(axis=0), passed, True)
+    found: NDArray[np.float64] = counted @ (sizes / counted.sum(axis=0) / max(1, rows.d))
+    return found
 
 
 def _average(rows: Rows, thresholds: Thresholds, passed: Booleans) -> FloatArray:

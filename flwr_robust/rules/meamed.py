@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flwr_robust.engine.device import Block, Weights, mean_around_median
+from flwr_robust.engine.rows import nearest_shares
 from flwr_robust.rules.base import CoordinateRule
 
 
@@ -37,3 +41,6 @@ class MeaMed(CoordinateRule):
 
     def reduce(self, block: Block, f: int, out: Weights) -> None:
         mean_around_median(block, len(block) - f, out)
+
+    def picks(self, block: NDArray[np.float64], f: int) -> Weights | None:
+        return nearest_shares(block, len(block) - f)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flwr_robust.engine.device import Block, FloatArray, Weights, mean_of_sorted
+from flwr_robust.engine.rows import window_shares
 from flwr_robust.rules.base import CoordinateRule
 
 
@@ -43,6 +45,9 @@ class Median(CoordinateRule):
     def reduce(self, block: Block, f: int, out: Weights) -> None:
         rows = len(block)
         mean_of_sorted(block, (rows - 1) // 2, rows // 2 + 1, out)
+
+    def picks(self, block: NDArray[np.float64], f: int) -> Weights | None:
+        return window_shares(block, (len(block) - 1) // 2, len(block) // 2 + 1)
 
 
 def column_medians(block: FloatArray, _: int) -> Weights:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import inspect
 import re
 from ast import literal_eval
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from flwr_robust.rules.base import PreAggregation, Rule, Stage, chain
+from flwr_robust.rules.function import Function
+from flwr_robust.rules.plugins import find
+
+# Entry points of other packages' rules.
+GROUP = "flwr_robust.rules"
+Made = TypeVar("Made", bound=type[Stage])
 
 REGISTRY: dict[str, type[Stage]] = {}
 """Every rule and pre-aggregation under its name: rules first, each kind in alphabetical order."""
@@ -23,6 +29,47 @@ def collect(namespace: Mapping[str, Any]) -> None:
         if isinstance(kind, type) and issubclass(kind, Stage) and vars(kind).get("source")
     }
     REGISTRY.update(sorted(found.items(), key=lambda item: (issubclass(item[1], PreAggregation), item[0])))
+
+
+def register(kind: Made) -> Made:
+    """Put a rule or pre-aggregation of yours into `REGISTRY`, under its `name`; also as a decorator.
+
+    Raises
+    ------
+    ValueError
+        If it is no such class, or its name is that of another one.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Stage)):
+        raise ValueError(f"register was given {kind!r}; give a class derived from a base of flwr_robust.rules.")
+    if REGISTRY.setdefault(kind.name, kind) is not kind:
+        raise ValueError(f"there is a rule {kind.name!r} already: give {kind.__name__} another name.")
+    return kind
+
+
+def look_up(name: str) -> Callable[..., Stage] | None:
+    """Return what makes the stage of a name: a class of `REGISTRY`, ``package.module:Name``, or a plugin's.
+
+    A function ``(n, d) array -> (d,)`` is taken for a rule. None where there is nothing of that name.
+
+    Raises
+    ------
+    ValueError
+        If a module cannot be imported, or what the name stands for makes no stage.
+    """
+    if name in REGISTRY:
+        return REGISTRY[name]
+    found = find(name, GROUP)
+    if found is None or (isinstance(found, type) and issubclass(found, Stage)):
+        return found
+    if isinstance(found, type) or not callable(found):
+        raise ValueError(
+            f"{name!r} is {found!r}: give a class derived from a base of flwr_robust.rules, or a function."
+        )
+
+    def make(f: int | float = 0) -> Stage:
+        return Function(found, f)
+
+    return make
 
 
 def parse_args(text: str) -> dict[str, Any]:
@@ -54,7 +101,7 @@ def from_spec(spec: str, f: int | float = 0, args: Mapping[str, Any] | None = No
     Parameters
     ----------
     spec : str
-        Names of `REGISTRY`, joined by ``+``; the last is a rule.
+        Names of `REGISTRY`, of plugins, or places such as ``package.module:Name``, joined by ``+``; the last is a rule.
     f : int or float
         Given to every stage that takes it.
     args : mapping, optional
@@ -66,9 +113,9 @@ def from_spec(spec: str, f: int | float = 0, args: Mapping[str, Any] | None = No
     ValueError
         If a name or an argument is unknown, or the order is not pre-aggregations and then one rule.
     """
-    names = [part.strip().lower() for part in spec.split("+")]
+    names = [part.strip() if ":" in part else part.strip().lower() for part in spec.split("+")]
     for name in names:
-        if name not in REGISTRY:
+        if look_up(name) is None:
             raise ValueError(
                 f"{spec!r} names {name!r}{did_you_mean(name, REGISTRY)}; choose from {', '.join(REGISTRY)}, joined "
                 "by '+'."
@@ -102,7 +149,7 @@ def _split_args(names: list[str], args: Mapping[str, Any]) -> tuple[dict[str, An
 
 
 def _parameters(name: str) -> set[str]:
-    return set(inspect.signature(REGISTRY[name].__init__).parameters) - {"self"}
+    return set(inspect.signature(_known(name)).parameters)
 
 
 def _make(name: str, f: int | float, arguments: dict[str, Any]) -> Stage:
@@ -111,9 +158,15 @@ def _make(name: str, f: int | float, arguments: dict[str, Any]) -> Stage:
     if "f" in takes:
         given.setdefault("f", f)
     try:
-        return REGISTRY[name](**given)
+        return _known(name)(**given)
     except TypeError as error:
         raise ValueError(f"{name!r} could not be made from {given}: {error}.") from error
+
+
+def _known(name: str) -> Callable[..., Stage]:
+    found = look_up(name)
+    assert found is not None
+    return found
 
 
 def did_you_mean(given: object, names: Iterable[str]) -> str:

@@ -49,6 +49,7 @@ class RFA(LinearRule):
     requirement = "n >= 1"
     source = "RFA Alg. 2"
     breakdown = "1/2 with steps enough"
+    masked = True
     cost = "2"
 
     def __init__(self, iterations: int = 3, nu: float = 1e-6) -> None:

@@ -39,8 +39,10 @@ class RLR(CoordinateRule):
     """
 
     name = "rlr"
+    takes_tensors = True
     source = "RLR"
     breakdown = "not proven"
+    masked = True
     cost = "1"
 
     def __init__(self, f: int | float = 0, threshold: float | None = None) -> None:
@@ -58,6 +60,9 @@ class RLR(CoordinateRule):
     def reduce(self, block: Block, f: int, out: Weights) -> None:
         mean_of_sorted(block, 0, len(block), out)
         signs = np.zeros(out.size, np.int64)
-        sum_of_signs(block, signs)
+        if isinstance(block, np.ndarray):
+            sum_of_signs(block, signs)
+        else:
+            signs += block.sign().sum(dim=0).long().cpu().numpy()
         threshold = f + 1 if self.threshold is None else self.threshold
         np.negative(out, out=out, where=np.abs(signs) < threshold)

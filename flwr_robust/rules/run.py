@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from flwr_robust.engine.cpu import one_blas_thread
 from flwr_robust.engine.device import FloatArray, Weights
 from flwr_robust.engine.passes import BadRowsError, Needs, measure
-from flwr_robust.engine.rows import Geometry, Rows, UnmeasuredError, mix_rows
+from flwr_robust.engine.rows import Geometry, Rows, UnmeasuredError, mix_rows, sampled_columns
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.randomness import DRAWS, generator_at, position_of
 from flwr_robust.rules.side_inputs import UNTOLD, SideInputs, Told
@@ -133,6 +133,29 @@ class Trace:
             stage.remember(values, own)
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What is seen of the rows in some coordinates, always the same, spread over all arrays: all where there are few.
+
+    Attributes
+    ----------
+    weights : (n,) float64 array or None
+        Mean coefficient of each row in the aggregate, clip factors apart.
+    exact, spread : bool
+        Whether these are the mean over all coordinates, and whether they differ between them.
+    distances : (n,) float64 array
+        Distance of each row from the aggregate, in units of their median.
+    cosines : (n,) float64 array
+        Cosine between each row and the aggregate; NaN where either is zero.
+    """
+
+    weights: Weights | None
+    exact: bool
+    spread: bool
+    distances: NDArray[np.float64]
+    cosines: NDArray[np.float64]
+
+
 @dataclass
 class Aggregate:
     """The outcome of a chain.
@@ -151,6 +174,8 @@ class Aggregate:
         How often the data were read.
     used : (n,) float64 array or None
         Share of the layers in which each row counted; None unless the rule filters without weights.
+    evidence : Evidence or None
+        None unless it was asked for.
     """
 
     vector: FloatArray
@@ -159,6 +184,7 @@ class Aggregate:
     trace: Trace
     passes: int
     used: Weights | None = None
+    evidence: Evidence | None = None
 
 
 @dataclass
@@ -203,6 +229,7 @@ def run(
     float32_only: bool = False,
     proved: int = 0,
     side: SideInputs | None = None,
+    evidence: bool = False,
 ) -> Aggregate:
     """Run a rule or chain on updates.
 
@@ -220,6 +247,8 @@ def run(
         Malicious nodes that are known and have no row: where there would be too few rows, f is lowered by their number.
     side : SideInputs, optional
         What the rule may be told beside the rows.
+    evidence : bool
+        Whether to look at the rows beside the aggregate, in a sample of the coordinates.
 
     Raises
     ------
@@ -233,7 +262,7 @@ def run(
     trace = Trace(lowered=_lowered(stages, n, proved))
     require_rows(stages, n, lowered=trace.lowered)
     with one_blas_thread():
-        return _run(rule, updates, n, trace, threads, float32_only, side or SideInputs())
+        return _run(rule, updates, n, trace, threads, float32_only, side or SideInputs(), evidence)
 
 
 def _run(
@@ -244,6 +273,7 @@ def _run(
     threads: int | None,
     float32_only: bool,
     side: SideInputs,
+    evidence: bool,
 ) -> Aggregate:
     stages, last = unfold(rule, n, n, trace)
     reads, told = bool(last.requires or last.optional), UNTOLD
@@ -289,7 +319,35 @@ def _run(
         rows.remember(**{COLUMNS: np.array(updates.d)})
     trace.noted.append((last, rows.noted, rows.own))
     trace.deferred = rows.deferred
-    return Aggregate(vector, rows.norms, rows.weights, trace, rows.passes, rows.used)
+    seen = _look(rows, vector) if evidence and updates.d else None
+    return Aggregate(vector, rows.norms, rows.weights, trace, rows.passes, rows.used, seen)
+
+
+def _look(rows: Rows, vector: FloatArray) -> Evidence:
+    """Return what is seen of the rows in a sample of the coordinates, some of them at a time."""
+    assert rows.norms is not None
+    n, spread, count = rows.n, rows.weights is None, 0
+    found, far, lengths, products, own_length = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), 0.0
+    told = True
+    # Squares of huge values overflow: only ratios count.
+    largest = float(np.abs(vector[sampled_columns(rows.d)]).max(initial=0.0))
+    unit = max(float(rows.norms.max(initial=0.0)), largest) or 1.0
+    for columns, taken in rows.sample():
+        weights = rows.weights_in(taken) if spread else rows.apart
+        told = told and weights is not None
+        found += len(columns) * weights if weights is not None else 0.0
+        own, aggregate = taken[:n] / unit, vector[columns].astype(np.float64) / unit
+        products, lengths = products + own @ aggregate, lengths + np.einsum("ij,ij->i", own, own)
+        own_length, count = own_length + float(aggregate @ aggregate), count + len(columns)
+        own -= aggregate
+        far += np.einsum("ij,ij->i", own, own)
+    cosines, norms, distances = np.full(n, np.nan), np.sqrt(lengths) * own_length**0.5, np.sqrt(far)
+    np.divide(products, norms, out=cosines, where=norms > 0)
+    middle = float(np.median(distances))
+    exact = count == rows.d if rows.shares_are_exact is None else rows.shares_are_exact
+    weights = found / count if told else None
+    distances = distances / middle if middle else distances
+    return Evidence(weights, exact or not spread, spread, distances, np.clip(cosines, -1.0, 1.0))
 
 
 def mix(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flwr_robust.engine.device import Block, Weights
 from flwr_robust.rules.checks import number
 from flwr_robust.rules.trimmed_mean import TrimmedMean
@@ -46,3 +49,7 @@ class SLSGD(TrimmedMean):
     def reduce(self, block: Block, f: int, out: Weights) -> None:
         super().reduce(block, f, out)
         out *= self.alpha
+
+    def picks(self, block: NDArray[np.float64], f: int) -> Weights | None:
+        found = super().picks(block, f)
+        return None if found is None else found * self.alpha

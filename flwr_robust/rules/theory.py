@@ -13,6 +13,9 @@ from flwr_robust.engine.passes import measure
 from flwr_robust.engine.rows import Geometry
 from flwr_robust.engine.updates import Updates
 from flwr_robust.rules.base import Rule
+from flwr_robust.rules.centered_clipping import CenteredClipping
+from flwr_robust.rules.faba import FABA
+from flwr_robust.rules.trimmed_mean import TrimmedMean
 
 
 def kappa(rule: Rule, n: int, f: int) -> float | None:
@@ -41,6 +44,43 @@ def kappa(rule: Rule, n: int, f: int) -> float | None:
     for stage in reversed(rule.stages):
         value = None if value is None else stage.kappa_after(value, n, f)
     return value
+
+
+def rho(rule: Rule, n: int, f: int, d: int | None = None) -> float | None:
+    """Return the proven contraction constant of a rho-robust aggregator.
+
+    ``||F(X) - mean_H|| <= rho max_H ||x_i - mean_H||``, where H are the n - f honest rows. Under label poisoning LPA's
+    learning error is of the order ``rho^2 xi^2``, and that of the plain mean ``(f/n)^2 A^2``: xi is how far the honest
+    updates lie from their mean, A how far the poisoned ones do, and with ``A`` of xi's order the mean's is the least
+    possible. No rule has a rho below ``min(f/(n - 2f), 1)`` (Lemma 3).
+
+    Source: LPA, Definition 2, Lemmas 8 to 10 and Table 1.
+
+    Parameters
+    ----------
+    rule : Rule
+        TrimmedMean, FABA or CenteredClipping of one iteration, made for this f where it takes one. For the latter rho
+        is that of the threshold of Lemma 9, ``tau^2 = 4 (1 - f/n) / (f/n) max_H ||x_i - mean_H||^2``, and of a start no
+        farther from the honest mean than an honest row.
+    n, f : int
+        Rows, and malicious ones among them.
+    d : int, optional
+        Columns, which TrimmedMean's grows with: by their root, up to that of the honest rows, which counts without d.
+
+    Returns
+    -------
+    float, or None where LPA proves none for this rule and these numbers.
+    """
+    if f < 0 or n <= 2 * f or rule.stages or (rule.takes_f and rule.resolve_f(n) != f):
+        return None
+    share, honest = f / n, n - f
+    if type(rule) is TrimmedMean:
+        return float(3 * share / (1 - 2 * share) * min(honest if d is None else d, honest) ** 0.5)
+    if type(rule) is FABA and n > 3 * f:
+        return 2 * share / (1 - 3 * share)
+    if type(rule) is CenteredClipping and rule.iterations == 1:
+        return float((24 * share) ** 0.5)
+    return None
 
 
 def empirical_kappa(rule: Rule, X: Any, honest: Sequence[int]) -> float:

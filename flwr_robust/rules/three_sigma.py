@@ -54,6 +54,7 @@ class ThreeSigma(Rule):
     requirement = "n >= 1"
     source = "Han et al., 2023"
     breakdown = "not proven"
+    masked = True
     cost = "2"
 
     def __init__(self, sigmas: float = 0.5) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flwr_robust.engine.device import Block, Weights, mean_of_sorted
+from flwr_robust.engine.rows import window_shares
 from flwr_robust.rules.base import CoordinateRule
 
 
@@ -41,3 +45,6 @@ class TrimmedMean(CoordinateRule):
 
     def reduce(self, block: Block, f: int, out: Weights) -> None:
         mean_of_sorted(block, f, len(block) - f, out)
+
+    def picks(self, block: NDArray[np.float64], f: int) -> Weights | None:
+        return window_shares(block, f, len(block) - f)

@@ -55,8 +55,8 @@ def _accepts(stages: Sequence[Stage], n: int) -> bool:
 def _of_too_few(
     stages: Sequence[PreAggregation], last: Rule, num_malicious_nodes: int | float, n: int
 ) -> Iterator[str]:
-    """Rules that need no f run on any number of rows; of two, one liar is half."""
-    if last.uses_f or not last.tolerates:
+    """Rules that need no f run on any number of rows; of two, one liar is half, unless the server itself is a judge."""
+    if last.uses_f or not last.tolerates or "root" in last.requires:
         return
     f = max(1, resolve_f(num_malicious_nodes, n))
     rows = n

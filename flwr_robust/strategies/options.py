@@ -14,6 +14,7 @@ from flwr_robust.engine.choose import device_for
 from flwr_robust.engine.cpu import CPU
 from flwr_robust.engine.device import Device
 from flwr_robust.messages.replies import MedianMetrics
+from flwr_robust.record.report import OnReport
 from flwr_robust.rules.checks import whole_number
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -43,6 +44,9 @@ class RecordOptions(TypedDict, total=False):
     report_path : str or Path, optional
         File that gets one JSON line a round. That it can be written is made sure of before any node is asked; a disk
         that is full later costs a line and a WARNING.
+    on_report : callable, optional
+        ``(RoundReport) -> None``, called after each training round with its finished report: for a metrics server, an
+        alarm, a database. What it raises is logged and ends nothing.
     suspicion : float, optional
         Keeps an exponentially weighted record of the quarantines and zero weights of each node, with this
         decay in (0, 1): see `flwr_robust.record.suspicion.Suspicion`. Off by default.
@@ -58,6 +62,7 @@ class RecordOptions(TypedDict, total=False):
     """
 
     report_path: str | Path | None
+    on_report: OnReport | None
     suspicion: float | None
     exclude_after: float | None
     forgive_after: int | None
@@ -103,6 +108,30 @@ class WrapperOptions(RecordOptions, ReplyOptions, total=False):
     device: Any
 
 
+class ObserveOptions(TypedDict, total=False):
+    """Keyword arguments of `Observe`, which says nothing of how the strategy itself reads, aggregates and reports.
+
+    Attributes
+    ----------
+    report_path, on_report, keep_reports
+        As in `RecordOptions`: reports with the candidates in them.
+    statistics
+        As in `ReplyOptions`: what no candidate sees.
+    threads, device
+        As in `WrapperOptions`: where candidates are computed.
+    root_fn
+        As in `OwnOptions`, for candidates that need one. It is called beside the strategy's own.
+    """
+
+    report_path: str | Path | None
+    on_report: OnReport | None
+    keep_reports: int | None
+    statistics: Sequence[str]
+    threads: int | None
+    device: Any
+    root_fn: Callable[[Any, int], Any] | None
+
+
 class OwnOptions(WrapperOptions, total=False):
     """`WrapperOptions`, and what else our strategies add to Flower's.
 
@@ -135,7 +164,7 @@ def own_options(options: Mapping[str, Any]) -> OwnOptions:
 
 
 def threads_and_device(
-    options: WrapperOptions, owner: str, threads: int | None = None, device: Device = CPU
+    options: WrapperOptions | ObserveOptions, owner: str, threads: int | None = None, device: Device = CPU
 ) -> tuple[int | None, Device]:
     """Return where passes run: as the options say, else as is given here.
 

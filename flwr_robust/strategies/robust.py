@@ -33,6 +33,7 @@ from flwr_robust.messages.replies import (
 from flwr_robust.record.report import Record, RoundReport
 from flwr_robust.rules.base import PreAggregation, Rule, chain, resolve_f
 from flwr_robust.rules.checks import check_f, number
+from flwr_robust.rules.function import Function
 from flwr_robust.rules.mean import Mean
 from flwr_robust.rules.run import Aggregate, BadRows, Skipped, outcome_of, run
 from flwr_robust.strategies.exclusion import Exclusion
@@ -54,6 +55,8 @@ from flwr_robust.strategies.rewriting import RewritingStrategy
 from flwr_robust.strategies.side_inputs import RootFunction, RoundInputs, Tell, reads, require_root, root_function
 from flwr_robust.strategies.statistics import statistics_of
 from flwr_robust.strategies.summary import log_aggregation
+
+VectorFunction = Callable[[Any], Any]
 
 
 @dataclass
@@ -108,7 +111,9 @@ class RobustAggregation(Guarded):
     front: tuple[PreAggregation, ...] = ()
     root_fn: RootFunction | None = None
 
-    def _set_up(self, rule: Rule, num_malicious_nodes: int | float | None, options: OwnOptions) -> None:
+    def _set_up(
+        self, rule: Rule | VectorFunction, num_malicious_nodes: int | float | None, options: OwnOptions
+    ) -> None:
         """Take over what a strategy was constructed with.
 
         Raises
@@ -117,9 +122,14 @@ class RobustAggregation(Guarded):
             If the rule is none, or an option has a value that makes no sense.
         """
         name = type(self).__name__
+        if callable(rule) and not isinstance(rule, Rule | PreAggregation | type):
+            rule = Function(rule, 0 if num_malicious_nodes is None else num_malicious_nodes)
         if not isinstance(rule, Rule):
             known = ", whose .rule is one" if isinstance(getattr(rule, "rule", None), Rule) else ""
-            raise ValueError(f"{name} was given {rule!r}{known}; give a rule or chain of flwr_robust.rules.")
+            raise ValueError(
+                f"{name} was given {rule!r}{known}; give a rule or chain of flwr_robust.rules, or a function "
+                "(n, d) array -> (d,)."
+            )
         self.num_malicious_nodes = check_f(rule.f if num_malicious_nodes is None else num_malicious_nodes, name)
         rate = options.get("server_learning_rate", 1.0)
         self.server_learning_rate = number(rate, "server_learning_rate", name, above=0)
@@ -221,6 +231,13 @@ class RobustAggregation(Guarded):
         self.sent = Sent()
         self.sent = Sent(questions, arrays)
         layout = self.sent.layout(self.reading.statistics)
+        if layout is not None and isinstance(self.rule.last, Function):
+            d, dtype = sum(layer.size for layer in layout.learned), layout.dtype_of(layout.learned)
+            log(
+                INFO,
+                "%r gets all updates as one matrix: %d x %d values, %.0f MB",
+                *(self.rule.last, len(questions), d, len(questions) * d * dtype.itemsize / 2**20),
+            )
         if layout is not None:
             self.chain.require_layers(layout.learned)
 
@@ -281,7 +298,7 @@ class RobustAggregation(Guarded):
 
         def aggregate() -> Aggregate:
             side = None if tell is None else tell(rule, updates)
-            return run(rule, updates, self.threads, float32_only=True, proved=proved, side=side)
+            return run(rule, updates, self.threads, float32_only=True, proved=proved, side=side, evidence=True)
 
         return outcome_of(aggregate)
 
@@ -295,6 +312,10 @@ class RobustAggregation(Guarded):
         report.add_accepted(
             inbox.nodes, norms=found.norms, weights=found.weights, used=found.used, clip_factors=trace.clip_factors
         )
+        if found.evidence is not None:
+            seen = found.evidence
+            report.add_evidence(inbox.nodes, seen.weights, seen.distances, seen.cosines, spread=seen.spread)
+            report.weights_exact = None if seen.weights is None else seen.exact
         report.threshold, report.drawn, report.rule_drawn = trace.threshold, trace.drawn, trace.rule_drawn
         if trace.lowered:
             text = "Too few replies are left for num_malicious_nodes = %s: it is lowered by the %d that are quarantined"
@@ -328,8 +349,9 @@ class RobustStrategy(RobustAggregation, FedAvg):
 
     Parameters
     ----------
-    rule : Rule
-        A rule or chain of `flwr_robust.rules`, or one of your own.
+    rule : Rule or callable
+        A rule or chain of `flwr_robust.rules`, or one of your own; or a function ``(n, d) array -> (d,)``, see
+        `flwr_robust.rules.Function`.
     num_malicious_nodes : int or float, optional
         What wrappers around this strategy inherit; by default the rule's own f.
     strategy : Strategy, optional
@@ -358,7 +380,7 @@ class RobustStrategy(RobustAggregation, FedAvg):
 
     def __init__(
         self,
-        rule: Rule,
+        rule: Rule | VectorFunction,
         *,
         num_malicious_nodes: int | float | None = None,
         strategy: Strategy | None = None,

@@ -11,6 +11,7 @@ from clients.attacks import Attack, Backdoor, LabelPoison
 from flwr_robust import rules
 from flwr_robust.rules import Rule
 from flwr_robust.rules.mixtailor import default_pool
+from flwr_robust.rules.registry import look_up
 from simulations.config.backdoors import complete, make_delivery, split_delivery
 from simulations.config.catalog import DatasetSpec
 from simulations.wording import unknown
@@ -40,7 +41,7 @@ def make_attack(
     given.pop(SEES, None)
     if isinstance(given.get("pool"), list | tuple):
         given["pool"] = [rules.from_spec(str(rule), f=f) for rule in given["pool"]]
-    kind = attacks.REGISTRY.get(attacks.ALIASES.get(name, name))
+    kind = attacks.look_up(name)
     parameters = inspect.signature(kind).parameters if kind is not None else {}
     for key, value in (("num_classes", spec.num_classes), ("seed", seed), ("tau", "optimal")):
         if key in parameters:
@@ -102,7 +103,7 @@ def make_rule(name: str, arguments: str, *, f: int, seed: int) -> Rule:
     tolerated = given.pop("f", f)
     if WITHOUT in given:
         given["pool"] = _pool_without(str(given.pop(WITHOUT)), tolerated)
-    stages = (rules.REGISTRY.get(part.strip().lower()) for part in name.split("+"))
+    stages = (look_up(part.strip()) for part in name.split("+"))
     if any(stage is not None and "seed" in inspect.signature(stage).parameters for stage in stages):
         given.setdefault("seed", seed)
     return rules.from_spec(name, f=tolerated, args=given)
@@ -110,7 +111,11 @@ def make_rule(name: str, arguments: str, *, f: int, seed: int) -> Rule:
 
 def rule_name(spec: str) -> str:
     """Return the name of a rule or chain as tables have it: TrimmedMean for ``trimmed-mean``."""
-    return "+".join(rules.REGISTRY[part].__name__ for part in spec.split("+"))
+    return "+".join(_class_name(part) for part in spec.split("+"))
+
+
+def _class_name(part: str) -> str:
+    return rules.REGISTRY[part].__name__ if part in rules.REGISTRY else part.rpartition(":")[2]
 
 
 def _pool_without(family: str, f: int | float) -> Sequence[Rule]:

@@ -9,8 +9,11 @@ from typing import Any
 from rich.table import Table
 
 from clients.attacks import ALIASES, REGISTRY
+from clients.attacks import registry as attack_registry
 from flwr_robust import rules as library
 from flwr_robust.rules import PreAggregation
+from flwr_robust.rules import registry as rule_registry
+from flwr_robust.rules.plugins import plugins
 from simulations.config.catalog import DATASETS, FAULTS, MODELS, PARTITIONS, shape_text
 from simulations.experiments.experiment import experiment_names, load_experiment
 
@@ -26,10 +29,12 @@ KNOWLEDGE = {
 
 
 def rules() -> Iterator[tuple[str, ...]]:
-    """Yield rules and pre-aggregations with their parameters and least numbers of nodes."""
+    """Yield rules and pre-aggregations with their parameters and least numbers of nodes; plugins with their package."""
     for name, stage in library.REGISTRY.items():
         kind = "pre-aggregation" if issubclass(stage, PreAggregation) else "rule"
         yield name, kind, _parameters(stage), _requirement(stage), stage.breakdown, _kappa(stage), stage.source
+    for name, package in plugins(rule_registry.GROUP).items():
+        yield name, "plugin", "", "", "", "", package
 
 
 def attacks() -> Iterator[tuple[str, ...]]:
@@ -39,6 +44,8 @@ def attacks() -> Iterator[tuple[str, ...]]:
         shown = f"{name} ({', '.join(others)})" if others else name
         effect = (inspect.getdoc(attack) or "").partition("\n")[0].rstrip(".")
         yield shown, _parameters(attack), KNOWLEDGE[attack.knows], effect
+    for name, package in plugins(attack_registry.GROUP).items():
+        yield name, "", "", f"A plugin of {package}"
     yield FAULTS, "", "nothing", "Simulations: non-finite, wrong-shape, garbage, silent nodes side by side, as mods"
 
 

@@ -1,4 +1,4 @@
-"""Alternating minimisation: a malicious node trains towards a backdoor and towards honest updates in turns."""
+"""How malicious nodes train otherwise than honest ones: in turns, or projected after each step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from clients.attacks import AlterMin
+from clients.attacks import PGD, AlterMin, Attack
 from simulations.data.batches import Batch
 
 
@@ -40,6 +40,22 @@ def train_in_turns(
     update = attack.train(start, _gradient(model, malicious, []), _gradient(model, clean, losses), centre)
     vector_to_parameters(start + update, model.parameters())
     return sum(losses) / len(losses)
+
+
+def projection(model: nn.Module, delivery: Attack | None) -> Callable[[], None]:
+    """Return what keeps a model, which is the global one now, inside the ball of PGD; for other deliveries nothing.
+
+    Where the radius depends on other nodes' updates, the adversary projects what comes out of training.
+    """
+    if not isinstance(delivery, PGD) or not isinstance(delivery.radius, float | int):
+        return lambda: None
+    start = parameters_to_vector(model.parameters()).detach().clone()
+
+    def project() -> None:
+        update = parameters_to_vector(model.parameters()).detach() - start
+        vector_to_parameters(start + delivery.project(update), model.parameters())
+
+    return project
 
 
 def _gradient(

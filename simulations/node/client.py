@@ -17,7 +17,7 @@ from simulations.config.schedules import parse_schedule
 from simulations.data.batches import Batch, Plan, Poison, batches_of, draw_batches
 from simulations.data.label_table import Indices
 from simulations.node import training
-from simulations.node.alternating import train_in_turns
+from simulations.node.alternating import projection, train_in_turns
 from simulations.node.models import shared_model
 from simulations.node.node import Node, parameters_of
 from simulations.node.poisoning import backdoored, one_seed, poison_of
@@ -65,7 +65,8 @@ def train(message: Message, context: Context) -> Message:
     _seed_torch(one_seed(seeds), device)
     indices = node.indices()
     plan = Plan(config.batch_size, config.local_steps, config.local_epochs)
-    if node.malicious and isinstance(delivery := config.build_delivery(), AlterMin):
+    delivery = config.build_delivery() if node.malicious else None
+    if isinstance(delivery, AlterMin):
         loss = _train_in_turns(model, node, delivery, plan, seeds, device, _last_move(message, context, model))
         return _reply(message, model, len(indices), loss)
     poison = poison_of(node, seeds, model) if node.malicious else None
@@ -78,6 +79,7 @@ def train(message: Message, context: Context) -> Message:
         [config.learning_rate * factor for factor in factors],
         {} if config.reset_momentum else _kept_momentum(message, context, device),
         training.HeavyBall(config.momentum, config.weight_decay, config.gradient_clip),
+        projection(model, delivery),
     )
     if config.momentum and not config.reset_momentum:
         context.state[MOMENTUM] = ArrayRecord({name: value.cpu() for name, value in momentum.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,13 +58,19 @@ def heavy_ball_step(
 
 
 def train(
-    model: nn.Module, batches: Iterable[Batch], rates: Iterable[float], momentum: Momentum, rule: HeavyBall
+    model: nn.Module,
+    batches: Iterable[Batch],
+    rates: Iterable[float],
+    momentum: Momentum,
+    rule: HeavyBall,
+    after_step: Callable[[], None] = lambda: None,
 ) -> tuple[Momentum, float]:
-    """Take one step for each batch and return the momentum and the mean loss."""
+    """Take one step for each batch, do what is to be done after each, and return the momentum and the mean loss."""
     model.train()
     losses = []
     for batch, rate in zip(batches, rates, strict=True):
         momentum, loss = heavy_ball_step(model, batch, momentum, rule, rate)
+        after_step()
         losses.append(loss)
     return momentum, float(np.mean(losses))
 

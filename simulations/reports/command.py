@@ -10,13 +10,15 @@ from rich.table import Table
 
 from flwr_robust.record.fate_plot import percent, plot_fates
 from flwr_robust.record.fates import RunFates
+from simulations.reports.spreadsheet import export
 from simulations.run.fates import find_runs
+from simulations.run.results import holds_results, reports_path
 from simulations.sweep.folder import find_sweeps
 
 SHOWN = 6  # quarantined nodes that the table names
 
 
-def report(paths: Sequence[Path], out: Path | None, console: Console) -> list[str]:
+def report(paths: Sequence[Path], out: Path | None, console: Console, *, csv: bool = False) -> list[str]:
     """Write the reports of sweeps, draw each single run, print a table of all runs; return a sentence for each failure.
 
     Parameters
@@ -27,6 +29,8 @@ def report(paths: Sequence[Path], out: Path | None, console: Console) -> list[st
         Folder of what is written; by default it goes beside the files.
     console : Console
         Where to write.
+    csv : bool
+        Whether the numbers of single runs are written as CSV too.
 
     Raises
     ------
@@ -39,7 +43,23 @@ def report(paths: Sequence[Path], out: Path | None, console: Console) -> list[st
     errors = [error for path, folders in sweeps.items() for error in _report_sweeps(path, folders, out, console)]
     if runs:
         _report_runs(runs, out, console)
+    if csv:
+        _export(runs, out, console)
     return errors
+
+
+def _export(runs: Sequence[RunFates], out: Path | None, console: Console) -> None:
+    """Write the reports of each file, which may hold several runs, as CSV."""
+    names = {run.path: run.path.stem for run in runs}
+    taken: set[Path] = set()
+    for path, name in names.items():
+        folder, number = out or path.parent, 1
+        while folder / name in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(folder / name)
+        source = reports_path(path) if holds_results(path) else path
+        _say(console, "CSV", map(str, export(source, name, folder)))
 
 
 def _report_sweeps(path: Path, folders: list[Path], out: Path | None, console: Console) -> list[str]:
@@ -61,7 +81,7 @@ def _report_runs(runs: Sequence[RunFates], out: Path | None, console: Console) -
     pictures = [plot_fates(run, path) for run, path in zip(runs, _picture_paths(runs, out), strict=True)]
     console.print(table(runs))
     if not all(run.has_weights for run in runs):
-        console.print("* by quarantine alone: the rule gives updates no weights", highlight=False)
+        console.print("* by quarantine alone: the rule chooses among values, not among updates", highlight=False)
     _say(console, "Picture", map(str, pictures))
 
 

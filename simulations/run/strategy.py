@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -15,6 +15,7 @@ from flwr_robust import RobustStrategy
 from flwr_robust.engine.rows import Geometry
 from flwr_robust.engine.updates import Updates
 from flwr_robust.record.report import RoundReport
+from flwr_robust.rules import MoNNA, Rule
 from flwr_robust.rules.run import Aggregate, BadRows, Skipped
 from flwr_robust.rules.theory import deviation, measure_with
 from flwr_robust.strategies.side_inputs import Tell
@@ -41,6 +42,7 @@ class RecordedStrategy(RobustStrategy):
     def __init__(self, config: RunConfig, recorder: RunRecorder, partition_of: Mapping[int, int]) -> None:
         num_nodes = len(partition_of)
         rule = config.build_rule(num_nodes)
+        _trust_by_partition(rule, partition_of)
         super().__init__(
             rule,
             fraction_train=config.fraction_train,
@@ -121,6 +123,13 @@ class RecordedStrategy(RobustStrategy):
             if report.threshold is not None:
                 values["measure/threshold"] = report.threshold
         return values
+
+
+def _trust_by_partition(rule: Rule, partition_of: Mapping[int, int]) -> None:
+    """Let MoNNA trust the node with a partition: the ids of a run's nodes are drawn anew each time."""
+    if isinstance(rule.last, MoNNA):
+        node_of: dict[Hashable, int] = {partition: node for node, partition in partition_of.items()}
+        rule.last.reference = node_of.get(rule.last.reference, rule.last.reference)
 
 
 def _raise_for_errors(replies: Iterable[Message], server_round: int) -> None:

@@ -35,6 +35,18 @@ def test_norms_and_distances(kind, dtype, device):
     np.testing.assert_allclose(alone.norms * alone.unit, norms, rtol=1e-12)
 
 
+@pytest.mark.parametrize("needs", [Needs.NORMS, Needs.DISTANCES])
+@pytest.mark.parametrize("kind", KINDS)
+def test_norms_for_reports(kind, needs, device):
+    """Also of rows that were measured from among themselves, and of what is mixed of them: as they came."""
+    X = matrix(kind, 9, 300, seed=3, dtype=np.float64)
+    norms = np.linalg.norm(X, axis=1)
+    updates = on(device, Updates.of_rows(X))
+    np.testing.assert_allclose(measure(updates, needs).norms, norms, rtol=1e-9)
+    buckets = np.kron(np.eye(3), np.full((1, 3), 1 / 3))
+    np.testing.assert_allclose(measure(updates.mixed(buckets), needs).norms, norms, rtol=1e-12)
+
+
 @pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
 def test_distances_of_rows_that_nearly_agree(spread, device):
     base = np.random.default_rng(0).standard_normal(400)

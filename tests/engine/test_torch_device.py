@@ -116,7 +116,8 @@ def test_few_blocks_are_on_the_device_at_a_time(spec, memory, monkeypatch):
     # Several at a time, of the 12 that each pass there takes; LASA's own passes take none.
     passes, rest = divmod(memory.given, 12)
     assert rest == 0
-    assert 0 < passes <= found.passes or spec == "lasa"
+    # These two have passes of their own alone, on the CPU.
+    assert 0 < passes <= found.passes or spec in ("lasa", "residual-reweighting")
     assert memory.most_blocks <= torch_device.RESIDENT
     assert memory.peak <= torch_device.RESIDENT * COPIES * N * width * 8
     assert memory.blocks == 0

@@ -49,6 +49,15 @@ def test_what_numpy_may_write_is_read():
         assert np.array_equal(found["w"], value.ravel())
 
 
+def test_what_declares_nothing_is_what_its_header_says():
+    """So are the arrays that Flower makes of the older interface's parameters."""
+    arrays = Arrays.of(ArrayRecord({"0": Array(dtype="", shape=(), stype="numpy.ndarray", data=npy(MODEL["w"]))}))
+    assert arrays.shapes == {"0": (2, 3)}
+    assert arrays.values["0"].dtype == np.float32
+    with pytest.raises(RejectedError, match=r"no \.npy file"):
+        Arrays.of(ArrayRecord({"0": Array(dtype="", shape=(), stype="numpy.ndarray", data=b"{")}))
+
+
 def test_values_are_read_without_a_copy():
     made = record(MODEL)
     assert np.shares_memory(read(LAYOUT, made)["w"], np.frombuffer(made["w"].data, np.uint8))

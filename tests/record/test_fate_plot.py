@@ -22,13 +22,15 @@ def drawn_colours(figure):
 def test_a_picture_has_a_cell_of_the_fates_colour_for_each_node_and_round(tmp_path, figures, nodes, rounds):
     reports, known = some_run(1, nodes=nodes, malicious=nodes // 4, rounds=rounds)
     run = make_fates(reports, Path("x.jsonl"), "a run", known)
-    path = plot_fates(run, tmp_path / "new" / "x.png")
+    path = plot_fates(run, tmp_path / "new" / "deep" / "x.png")
     assert path.read_bytes().startswith(b"\x89PNG")
     (figure,) = figures
     colours = {fate: [int(look[0][k : k + 2], 16) for k in (1, 3, 5)] for fate, look in LOOKS.items()}
     expected = [[colours[Fate(value)] for value in row] for row in run.fates]
     assert drawn_colours(figure).tolist() == expected
     (axes,) = figure.axes
+    # No cell is cut off, and the first node is on top.
+    assert (axes.get_xlim(), axes.get_ylim()) == ((-0.5, rounds - 0.5), (nodes - 0.5, -0.5))
     texts = {text.get_text() for text in axes.texts}
     assert ("malicious" in texts) == (nodes // 4 > 0)
     assert ("skipped" in texts) == bool(run.skipped)

@@ -109,6 +109,12 @@ def test_malicious_nodes_are_grouped_below_and_unknown_ones_come_last():
     assert Node(BIG).label == "9223372…"
 
 
+def test_nodes_go_by_their_partitions_and_those_without_one_come_first():
+    known = {1: Node(1, 0, False), 2: Node(2, 3, False), 9: Node(9, None, False)}
+    run = make_fates([RoundReport(1, "Mean()", 0, 0, {3: FATES[Fate.USED]})], Path("x.jsonl"), "x", known)
+    assert [node.node_id for node in run.nodes] == [9, 1, 2, 3]
+
+
 def test_runs_that_one_report_path_was_given_to_are_told_apart(tmp_path):
     path = tmp_path / "mine.jsonl"
     for rounds in (3, 2):

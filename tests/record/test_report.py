@@ -98,6 +98,10 @@ def test_a_report_comes_back_from_its_line_of_json(tmp_path):
         "norm": None,
         "clip_factor": None,
         "used": None,
+        "spread": False,
+        "distance": None,
+        "cosine": None,
+        "norm_rank": None,
     }
 
 
@@ -157,6 +161,33 @@ def test_a_hundred_are_kept_unless_told_otherwise():
 def test_wrong_numbers_of_reports(keep):
     with pytest.raises(ValueError, match=r"ARC was given keep_reports = .*; give a whole number above 0, or None"):
         Record().changed_by({"keep_reports": keep}, "ARC")
+
+
+# ---------------------------------------------------------------- functions of users
+
+
+def test_a_function_gets_each_finished_report(tmp_path):
+    path, seen = tmp_path / "report.jsonl", []
+    record = Record(path, on_report=lambda report: seen.append((report, len(list(read_reports(path))))))
+    for report in reports_of([1, 2]):
+        record.add(report, asked=None)
+    assert seen == [(record.reports[0], 1), (record.reports[1], 2)]
+    assert record.changed_by({}, "ARC") is record
+    assert record.changed_by({"keep_reports": 7}, "ARC").on_report is record.on_report
+
+
+def test_what_a_function_raises_is_logged(caplog):
+    record = Record(on_report=lambda report: 1 // 0)
+    with caplog.at_level(logging.WARNING, logger="flwr"):
+        for report in reports_of([1, 2]):
+            record.add(report, asked=None)
+    assert caplog.text.count("on_report failed on the report of round") == 2
+    assert len(record.reports) == 2
+
+
+def test_what_is_no_function():
+    with pytest.raises(ValueError, match=r"ARC was given on_report = 'log'; give a function that takes a RoundReport"):
+        Record().changed_by({"on_report": "log"}, "ARC")
 
 
 # ---------------------------------------------------------------- disks

@@ -215,3 +215,43 @@ def test_huge_rows_do_not_overflow():
     X = np.random.default_rng(0).normal(size=(4, 50)) * 1e200
     found = measured(X, X.mean(axis=0), [0, 1, 2])
     assert found.kappa == pytest.approx(rules.empirical_kappa(rules.Mean(), X / 1e200, [0, 1, 2]), rel=1e-6)
+
+
+# ---------------------------------------------------------------- rho
+
+
+def test_contraction_constants_by_hand():
+    assert rules.rho(rules.TrimmedMean(2), 10, 2, d=4) == pytest.approx(3 * 0.2 / 0.6 * 2)
+    assert rules.rho(rules.TrimmedMean(2), 10, 2, d=10**6) == pytest.approx(3 * 0.2 / 0.6 * 8**0.5)
+    assert rules.rho(rules.TrimmedMean(2), 10, 2) == rules.rho(rules.TrimmedMean(0.2), 10, 2, d=8)
+    assert rules.rho(rules.FABA(2), 10, 2) == pytest.approx(2 * 0.2 / 0.4)
+    assert rules.rho(rules.CenteredClipping(), 10, 2) == pytest.approx(4.8**0.5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "n", "f"),
+    [
+        (rules.FABA(4), 12, 4),
+        (rules.TrimmedMean(1), 10, 2),
+        (rules.CenteredClipping(iterations=3), 10, 2),
+        (rules.TrimmedMean(5), 10, 5),
+        (rules.Mean(), 10, 2),
+        (rules.SLSGD(2), 10, 2),
+        (rules.chain(rules.NNM(2), rules.TrimmedMean(2)), 10, 2),
+    ],
+)
+def test_what_has_no_proven_contraction_constant(rule, n, f):
+    assert rules.rho(rule, n, f) is None
+
+
+@pytest.mark.parametrize("d", [1, 3, 40])
+@pytest.mark.parametrize("make_rule", [rules.TrimmedMean, rules.FABA])
+def test_no_rows_go_beyond_it_and_some_go_beyond_a_tenth(make_rule, d):
+    rule, rng, worst = make_rule(F), np.random.default_rng(d), 0.0
+    for _ in range(300):
+        X = rng.standard_normal((N, d))
+        X[:F] = rng.choice([0.5, 1, 3, 100]) * rng.standard_normal(d)
+        honest = X[F:].mean(axis=0)
+        radius = np.linalg.norm(X[F:] - honest, axis=1).max()
+        worst = max(worst, float(np.linalg.norm(rule(X) - honest)) / radius)
+    assert 0.1 * rules.rho(rule, N, F, d) < worst <= rules.rho(rule, N, F, d)

@@ -80,6 +80,13 @@ def test_fewer_replies_than_the_chain_needs(make, handed_on, needed, caplog):
         (lambda: legacy.RobustFedAvg(), "2 replies Median", "1 malicious node", 2),
         (lambda: GeometricMedian(num_malicious_nodes=2, min_train_nodes=4), "4 replies Geo", "2 malicious nodes", 4),
         (
+            lambda: Bucketing(Median(min_train_nodes=3), s=3),
+            "3 replies, which come to 1 rows, M",
+            "1 malicious node",
+            2,
+        ),
+        (lambda: Median(num_malicious_nodes=3, min_train_nodes=4), "4 replies Median", "3 malicious nodes", 6),
+        (
             lambda: Bucketing(Median(min_train_nodes=4), s=2),
             "4 replies, which come to 2 rows, M",
             "1 malicious node",

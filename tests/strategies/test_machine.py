@@ -78,11 +78,56 @@ def test_a_disk_that_becomes_full_costs_reports_and_no_rounds(make, tmp_path, ca
     assert caplog.text.count("is not in") == 3
 
 
+KEEPING = MAKE | {
+    "around another's": lambda **options: ARC(Bucketing(flower.FedAvg(), s=1, **options), num_malicious_nodes=1),
+    "around ours": lambda **options: ARC(Median(num_malicious_nodes=1, **options)),
+    "older": lambda **options: legacy.RobustFedAvg(rules.Median(), **options),
+    "older by name": lambda **options: legacy.Krum(num_malicious_clients=1, **options),
+}
+
+
+@pytest.mark.parametrize("make", KEEPING.values(), ids=KEEPING)
+def test_every_strategy_takes_what_is_kept_and_for_how_long(make):
+    record = make(keep_reports=7, suspicion=0.5, exclude_after=0.7, forgive_after=3).record
+    assert (record.keep_reports, record.suspicion.forgive_after) == (7, 3)
+    record = make(keep_reports=None, suspicion=0.5, forgive_after=None).record
+    assert (record.keep_reports, record.suspicion.forgive_after) == (None, None)
+    record = make(suspicion=0.5).record
+    assert (record.keep_reports, record.suspicion.forgive_after) == (100, 20)
+    for name in ("keep_reports", "forgive_after"):
+        with pytest.raises(ValueError, match=f"was given {name} = 0; give a whole number"):
+            make(**{"suspicion": 0.5, name: 0})
+
+
 def test_the_older_interface_tells_it_too(tmp_path):
     (tmp_path / "file").write_text("")
     strategy = legacy.RobustFedAvg(report_path=tmp_path / "file" / "report.jsonl")
     with pytest.raises(ValueError, match=r"report_path = .* cannot be written"):
         strategy.initialize_parameters(None)
+
+
+@pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
+def test_functions_of_reports_get_those_of_all_rounds_whatever_they_raise(make):
+    seen = []
+
+    def fail(report):
+        seen.append(report)
+        raise SystemError("the metrics server is down")
+
+    strategy = make(on_report=fail)
+    grid = FakeGrid([1, 2, 3], trainer(lambda node: np.float32(node)))
+    result = strategy.start(grid=grid, initial_arrays=START, num_rounds=2)
+    assert np.allclose(result.arrays["w"].numpy(), 4.0)
+    assert seen == strategy.reports
+    assert [report.round for report in seen] == [1, 2]
+
+
+def test_functions_of_reports_on_the_older_interface():
+    seen = []
+    strategy = legacy.RobustFedAvg(on_report=seen.append)
+    strategy.aggregate_fit(1, [], [])
+    assert seen == strategy.reports
+    assert seen[0].skipped
 
 
 # ---------------------------------------------------------------- states

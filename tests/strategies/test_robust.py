@@ -237,13 +237,34 @@ def test_the_report_names_weights_norms_and_clipping():
     assert report.chain == "chain(ARC(f=1), MultiKrum(f=1, m=3))"
     nodes = report.nodes
     assert sorted(nodes) == [100, 101, 102, 103, 104]
-    # Clipped to 1.3 the last one is chosen with 1.2 and 1.3, at what clipping has left of its third.
+    # Clipped to 1.3 the last one is chosen with 1.2 and 1.3; what clipping has left of it is said apart.
     weights = [nodes[100 + i].weight for i in range(5)]
-    assert weights == pytest.approx([0, 0, 1 / 3, 1 / 3, 1.3 / 90 / 3])
+    assert weights == pytest.approx([0, 0, 1 / 3, 1 / 3, 1 / 3])
+    assert report.weights_exact
+    assert [nodes[100 + i].norm_rank for i in range(5)] == [5, 4, 3, 2, 1]
+    assert [nodes[100 + i].cosine for i in range(5)] == pytest.approx([1.0] * 5)
+    assert max(nodes.values(), key=lambda node: node.distance) is nodes[104]
     assert nodes[104].norm == pytest.approx(90.0)
     assert report.threshold == pytest.approx(1.3)
     assert nodes[104].clip_factor == pytest.approx(1.3 / 90.0)
     assert nodes[100].clip_factor == 1.0
+
+
+def test_rules_on_coordinates_give_weights_that_exclude_nobody():
+    X = np.random.default_rng(5).standard_normal((9, 60)).astype(np.float32)
+    X[0] += 100
+    strategy = TrimmedMean(num_malicious_nodes=1, suspicion=0.5)
+    strategy.aggregate_train(1, [reply(i, {"w": x}) for i, x in enumerate(X)])
+    report = strategy.reports[-1]
+    weights = {i: node.weight for i, node in report.nodes.items()}
+    assert sum(weights.values()) == pytest.approx(1.0)
+    assert weights[0] == 0.0
+    assert min(weights[i] for i in range(1, 9)) > 0.05
+    assert report.weights_exact
+    # No value of the first one counted, but the rule has not judged the node.
+    assert report.nodes[0].left_out == 0.0
+    assert set(strategy.suspicions.values()) == {0.0}
+    assert "robust/num-zero-weight" not in report.metrics()
 
 
 def used(strategy, X):

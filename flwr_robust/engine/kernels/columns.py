@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from flwr_robust.engine.kernels.compiled import compiled
 
-@njit(nogil=True, cache=True)
+
+@compiled()
 def sum_of_signs(block: NDArray[Any], out: NDArray[np.int64]) -> None:
     """Add the signs of each column's values to ``out`` (columns,)."""
     for i in range(block.shape[0]):
@@ -18,7 +19,7 @@ def sum_of_signs(block: NDArray[Any], out: NDArray[np.int64]) -> None:
             out[c] += np.int64(row[c] > 0) - np.int64(row[c] < 0)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _sort(values: NDArray[np.float64], order: NDArray[np.int64]) -> None:
     """Sort a column's values in place, and write down where they came from: equal ones stay in their order."""
     for i in range(values.size):
@@ -31,7 +32,7 @@ def _sort(values: NDArray[np.float64], order: NDArray[np.int64]) -> None:
         order[place] = i
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _load(block: NDArray[Any], column: int, values: NDArray[np.float64]) -> float:
     """Copy a column relative to its largest absolute value, which is returned: no difference of two overflows."""
     largest = 0.0
@@ -42,7 +43,7 @@ def _load(block: NDArray[Any], column: int, values: NDArray[np.float64]) -> floa
     return largest
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _middle(values: NDArray[np.float64]) -> Any:
     """Return the median of values, which are overwritten: of an even number the mean of the middle two."""
     count = values.size
@@ -75,7 +76,7 @@ def _middle(values: NDArray[np.float64]) -> Any:
 # ---------------------------------------------------------------- two means
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def best_cut(values: NDArray[np.float64]) -> tuple[int, float]:
     """Return how many of the sorted values are in the lower of two clusters, and how far apart the centres are.
 
@@ -95,7 +96,7 @@ def best_cut(values: NDArray[np.float64]) -> tuple[int, float]:
     return size, apart
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def distances_of_centres(block: NDArray[Any], out: NDArray[Any]) -> None:
     """Write the distance between the centres of the two means of each column into ``out`` (columns,)."""
     values, order = np.empty(block.shape[0]), np.empty(block.shape[0], np.int64)
@@ -105,7 +106,7 @@ def distances_of_centres(block: NDArray[Any], out: NDArray[Any]) -> None:
         out[c] = best_cut(values)[1] * scale
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def vote(block: NDArray[Any], chosen: NDArray[np.bool_], votes: NDArray[np.int64]) -> None:
     """Add a vote against each row of the smaller of the two clusters of each chosen column to ``votes`` (rows,)."""
     count = block.shape[0]
@@ -125,7 +126,7 @@ def vote(block: NDArray[Any], chosen: NDArray[np.bool_], votes: NDArray[np.int64
 # ---------------------------------------------------------------- repeated median lines
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _slope(values: NDArray[np.float64], work: NDArray[np.float64], medians: NDArray[np.float64]) -> Any:
     """Return the repeated median of the slopes between the sorted values, one apart: ``median_i median_{k != i}``."""
     count = values.size
@@ -139,7 +140,7 @@ def _slope(values: NDArray[np.float64], work: NDArray[np.float64], medians: NDAr
     return _middle(medians)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _weigh_residuals(
     values: NDArray[np.float64],
     slope: float,
@@ -175,7 +176,7 @@ def _weigh_residuals(
             weights[i] = min(1.0, lam * np.sqrt(2.0 / count) * leverage * tau / residual)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def score_residuals(block: NDArray[Any], lam: float, slopes: NDArray[Any], scores: NDArray[np.float64]) -> None:
     """Add up each row's weights, times their sample deviation in the column, in ``scores`` (rows,); keep the slopes."""
     count = block.shape[0]
@@ -195,7 +196,7 @@ def score_residuals(block: NDArray[Any], lam: float, slopes: NDArray[Any], score
             scores[order[i]] += weights[i] * deviation
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def mean_of_corrected(
     block: NDArray[Any],
     lam: float,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import nll_loss
-from torch.nn.utils import parameters_to_vector
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from clients.attacks import AlterMin
+from clients.attacks import PGD, AlterMin
 from simulations.config.run_config import RunConfig
-from simulations.node.alternating import train_in_turns
+from simulations.node.alternating import projection, train_in_turns
 from simulations.node.models import build_model
 from tests.simulations.node.test_client import ask, context, update
 
@@ -88,3 +88,31 @@ def test_the_last_move_pulls_in_later_rounds_of_the_run():
     without = update(ask(strong, fresh, 2, arrays=arrays))
     assert after.mean() > without.mean() + 0.1
     assert torch.equal(update(ask(strong, other, 2, arrays=arrays)), without)
+
+
+def test_pgd_with_a_radius_projects_after_each_step():
+    run = RUN.replace(attack_args="target=3 delivery=pgd delivery.radius=0.01", local_steps=3, learning_rate=0.5)
+    assert update(ask(run, context(5))).norm() == pytest.approx(0.01, rel=1e-4)
+    free = run.replace(attack_args="target=3 delivery=pgd")
+    assert update(ask(free, context(5))).norm() > 0.02
+    assert torch.equal(update(ask(run, context(0))), update(ask(free, context(0))))
+    wide = run.replace(attack_args="target=3 delivery=pgd delivery.radius=1000")
+    torch.testing.assert_close(update(ask(wide, context(5))), update(ask(free, context(5))), rtol=1e-5, atol=1e-7)
+
+
+def test_steps_inside_the_ball_by_hand():
+    model, other = build_model("softmax", "digits", seed=3), build_model("softmax", "digits", seed=3)
+    start = parameters_to_vector(other.parameters()).detach().clone()
+    project = projection(model, PGD(0.05))
+    for batch in batches(3, 4):
+        for one, net in ((True, model), (False, other)):
+            steps = slope_of(net, batch)
+            with torch.no_grad():
+                for value, step in zip(net.parameters(), steps, strict=True):
+                    value -= step
+                moved = parameters_to_vector(net.parameters()) - start
+                if one:
+                    project()
+                else:
+                    vector_to_parameters(start + moved * min(1.0, 0.05 / float(moved.norm())), net.parameters())
+    torch.testing.assert_close(parameters_to_vector(model.parameters()), parameters_to_vector(other.parameters()))

@@ -49,6 +49,10 @@ DECLARED = {
 def _read(array: Array, like: np.ndarray) -> np.ndarray | None:
     """Floats and whole numbers are converted where they are in range; a number may have the shape (1,)."""
     dtype, shape = DECLARED.get(array.dtype), tuple(array.shape)
+    if (array.dtype, shape) == ("", ()):
+        # Nothing is declared, as in what Flower makes of `Parameters`: the header alone counts.
+        header = _header(array.data)
+        dtype, shape = header if header and header[0] in DECLARED.values() else (None, ())
     if dtype is None or array.stype != STYPE or (shape or (1,)) != (like.shape or (1,)):
         return None
     value = _read_npy(array.data, shape, dtype)
@@ -59,6 +63,19 @@ def _read(array: Array, like: np.ndarray) -> np.ndarray | None:
     else:
         fits = all(float(x).is_integer() and -(2**63) <= int(x) < 2**63 for x in value.ravel().tolist())
     return value.astype(like.dtype).reshape(like.shape) if fits else None
+
+
+def _header(data: bytes) -> tuple[np.dtype, tuple[int, ...]] | None:
+    stream = io.BytesIO(data)
+    try:
+        with catch_warnings():
+            simplefilter("ignore")
+            version = npy.read_magic(stream)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(stream)
+    except Exception:
+        return None
+    return dtype.newbyteorder("="), shape
 
 
 @lru_cache(maxsize=512)
