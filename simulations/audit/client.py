@@ -48,7 +48,7 @@ class AuditedClientApp(ClientApp):
         own = Context(
             context.run_id, context.node_id, context.node_config, context.state, self.audited_config.copy()
         )  # Flower wants the run-config of the one that it keeps to stay
-        seed_all(f"{told['seed']}/{told['exchange']}/{context.node_config['partition-id']}")
+        seed_all(f"{int(str(told['seed']))}/{told['exchange']!r}/{context.node_config['partition-id']}")
         app = self._app()
         try:
             if "poison" not in told:

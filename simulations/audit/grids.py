@@ -203,10 +203,11 @@ def mean_metrics(contents: Iterable[RecordDict]) -> dict[str, float]:
 
 
 def _numbers(content: RecordDict) -> dict[str, float]:
-    legacy = [record for name, record in content.config_records.items() if name in LEGACY_METRICS]
+    records: list[Mapping[str, Any]] = [dict(record) for record in content.metric_records.values()]
+    records += [dict(record) for name, record in content.config_records.items() if name in LEGACY_METRICS]
     return {
         key: float(value)
-        for record in [*content.metric_records.values(), *legacy]
+        for record in records
         for key, value in record.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and key not in NO_METRICS
     }
@@ -222,7 +223,7 @@ class Defence(RobustAggregation):
     """
 
     def __init__(self, rule: Rule, num_malicious: int) -> None:
-        self._set_up(rule, num_malicious, {"keep_reports": None})  # type: ignore[typeddict-item]
+        self._set_up(rule, num_malicious, {"keep_reports": None})
         self.seconds: list[float] = []
 
     def rewritten(self, messages: list[Message], replies: list[Message]) -> list[Message]:
@@ -246,7 +247,7 @@ class Defence(RobustAggregation):
 
 def _in_order_of(record: ArrayRecord, model: ArrayRecord) -> ArrayRecord:
     """Return a model with the arrays of a record, in their order."""
-    return ArrayRecord({name: model[name] if name in model else array for name, array in record.items()})
+    return ArrayRecord({name: model.get(name, array) for name, array in record.items()})
 
 
 class Defended(Through):

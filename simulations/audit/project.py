@@ -101,8 +101,8 @@ def read_project(path: Path) -> Project:
         reference = components.get(name)
         if not isinstance(reference, str) or not re.fullmatch(r"[\w.]+:[\w.]+", reference):
             raise AuditError(
-                f"{file} names {name} = {reference!r} under [tool.flwr.app.components]; a Flower project has a line like "
-                f'{name} = "package.module:app" there.'
+                f"{file} names {name} = {reference!r} under [tool.flwr.app.components]; a Flower project has a line "
+                f'like {name} = "package.module:app" there.'
             )
         if reference.split(":")[0].split(".")[0] in OURS:
             raise AuditError(

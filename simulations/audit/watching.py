@@ -130,7 +130,8 @@ class Watch:
 
 def _with_subclasses(kind: type) -> Iterator[type]:
     yield kind
-    for below in kind.__subclasses__():
+    subclasses: list[type] = kind.__subclasses__()
+    for below in subclasses:
         yield from _with_subclasses(below)
 
 

@@ -61,7 +61,7 @@ class Child:
         """Start the child."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 (our own module)
                 [sys.executable, "-P", "-m", self.module],
                 stdin=subprocess.PIPE,
                 stdout=log,
