@@ -177,6 +177,8 @@ arguments of Flower's `FedAvg`, and the options below. `FedMedian` is another na
     options:
       members: false
 
+::: flwr_robust.ConfigurationError
+
 {own}"""
 
 

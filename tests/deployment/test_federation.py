@@ -152,7 +152,8 @@ def one_machine(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         nodes.kill_node(0)  # which has its message, and has not answered
         assert run.wait(2 * PATIENCE) == 0, (home / "run.log").read_text()
         assert "DEPRECATED FEATURE" not in (home / "run.log").read_text()
-        told = nodes.recipe.run("flwr supernode list") + nodes.recipe.run("flwr-robust report")
+        told = nodes.recipe.run("flwr supernode list") + nodes.recipe.run("flwr-robust watch")
+        told += nodes.recipe.run("flwr-robust report")
         assert (home / "results" / "report-nodes.png").exists()
         return nodes.outcome(told, (*HONEST, *LIARS, LATE))
 
