@@ -22,7 +22,8 @@ DIRECTIONS = 64
 class SMEA(LinearRule):
     r"""Smallest maximum eigenvalue averaging: the mean of the n - f rows that vary least along any direction.
 
-    $$F(X) = \frac{1}{n - f} \sum_{i \in S} x_i, \quad S \in \mathrm{argmin}_{|S| = n - f} \lambda_{\max}(\Sigma_S), \quad
+    $$F(X) = \frac{1}{n - f} \sum_{i \in S} x_i, \quad
+    S \in \mathrm{argmin}_{|S| = n - f} \lambda_{\max}(\Sigma_S), \quad
     \Sigma_S = \frac{1}{|S|} \sum_{i \in S} (x_i - \bar{x}_S)(x_i - \bar{x}_S)^T$$
 
     Of several such sets the first in lexicographic order. Exact, by branch and bound on the inner products alone: a
