@@ -21,7 +21,7 @@ from flwr_robust.engine.kernels import blocks, powers
 # Buffers of as many threads together, as a share of the replies' own bytes; but this many bytes a thread are always
 # granted: the blocks of small models would be so narrow that their number counts, not their size. More threads work
 # only while their buffers stay under twice that share: blocks are cut the same for any number of threads.
-MEMORY_SHARE, EXPECTED_THREADS = 0.04, 4
+MEMORY_SHARE, EXPECTED_THREADS = 0.04, 3
 GRANTED = 2**19
 MIN_WIDTH = 64
 # Runs of neighbouring blocks, which threads take in turns; what is found in each is merged in their order.

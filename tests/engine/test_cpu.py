@@ -153,5 +153,5 @@ def test_buffers_are_a_small_share_of_the_replies(monkeypatch):
                 assert 1 <= working <= threads
                 assert held <= cpu.GRANTED or working == 1 or working * held <= 2 * cpu.MEMORY_SHARE * 4 * n * d
     assert block_width(50, 10**8) == cpu.CPU.block_bytes // (8 * 50)
-    # A share of 4 % of the replies' bytes for four threads, of 12 bytes a value each.
-    assert block_width(50, 10**6) == int(0.04 * 4 * 10**6 / (4 * 12))
+    # A share of 4 % of the replies' bytes for three threads, of 12 bytes a value each.
+    assert block_width(50, 10**6) == int(0.04 * 4 * 10**6 / (3 * 12))
