@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Message
 from flwr.serverapp import Grid
+
+from flwr_robust.messages.through import Through
 
 from .attacks.base import Attack
 from .attacks.faults import Malformed, Silent
@@ -16,11 +18,6 @@ from .attacks.sight import Rule
 from .collusion import Collusion, Instruction, instructions_of
 from .roles import Roles
 from .wire import is_train
-
-if TYPE_CHECKING:
-    from flwr.proto.node_pb2 import NodeInfo
-    from flwr.supercore.run import Run
-
 
 # Names of the adversary's own entries in its state, beside the attack's.
 _ROUNDS, _MODEL = "adversary.rounds", "adversary.last-model"
@@ -37,7 +34,7 @@ class _Batch:
     released: set[str] = field(default_factory=set)
 
 
-class Adversary(Grid):
+class Adversary(Through):
     """Replaces malicious nodes' replies to train messages by an attack on the honest replies of the round.
 
     All nodes train. Honest replies are passed on as they are (the same objects). A malicious reply keeps
@@ -126,7 +123,7 @@ class Adversary(Grid):
             )
         if rule is not None and not callable(rule):
             raise ValueError(f"Adversary was given rule = {rule!r}; give a callable (n, d) -> (d,), or None.")
-        self._grid = grid
+        super().__init__(grid)
         self._roles = Roles(grid.get_node_ids, malicious, sees, redraw, seed)
         self._collusion = Collusion(attack, strategy, rule)
         self._statistics = statistics
@@ -155,7 +152,7 @@ class Adversary(Grid):
         """Send messages, and return the replies with those of malicious nodes replaced."""
         outgoing = list(messages)
         instructions = instructions_of(filter(is_train, outgoing), self._statistics)
-        replies = list(self._grid.send_and_receive(outgoing, timeout=timeout))
+        replies = list(self.grid.send_and_receive(outgoing, timeout=timeout))
         if not instructions:
             return replies
         malicious = self._roles.begin_round()
@@ -166,7 +163,7 @@ class Adversary(Grid):
         """Push messages, and remember the train messages for `pull_messages`."""
         outgoing = list(messages)
         instructions = instructions_of(filter(is_train, outgoing), self._statistics)
-        pushed = list(self._grid.push_messages(outgoing))
+        pushed = list(self.grid.push_messages(outgoing))
         # Grids write the id into the message; one that could not be pushed has none among `pushed`.
         noted = {i.message.metadata.message_id: i for i in instructions}
         noted = {message_id: i for message_id, i in noted.items() if message_id in pushed}
@@ -181,7 +178,7 @@ class Adversary(Grid):
         noted = {message_id for batch in concerned for message_id in batch.instructions}
         to_pull = (asked - noted).union(*(batch.waiting for batch in concerned))
         replies = []
-        for reply in self._grid.pull_messages(to_pull) if to_pull else ():
+        for reply in self.grid.pull_messages(to_pull) if to_pull else ():
             answered = reply.metadata.reply_to_message_id
             batch = next((batch for batch in concerned if answered in batch.waiting), None)
             if batch is None:
@@ -212,31 +209,3 @@ class Adversary(Grid):
             if message_id in asked and message_id not in batch.released and ready:
                 batch.released.add(message_id)
                 yield reply
-
-    def set_run(self, run: Run) -> None:
-        """Pass the run on."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run of the grid beneath."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message on the grid beneath."""
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the grid's node ids."""
-        return self._grid.get_node_ids()
-
-    def get_nodes(self) -> Iterable[NodeInfo]:
-        """Return the grid's nodes."""
-        return self._grid.get_nodes()

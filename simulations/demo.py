@@ -57,20 +57,24 @@ def run_demo(out_dir: Path, rounds: int, console: Console) -> list[RunResult]:
     The folder gets ``demo.png`` and the folder ``demo`` with results and log.
     """
     folder = out_dir / "demo"
-    log_path = folder / "session.log"
     chosen = cases(folder, rounds)
     console.print(
         f"{NUM_NODES} nodes share scikit-learn's digits; {NUM_MALICIOUS} of them are malicious. "
         f"{len(chosen)} runs of {rounds} rounds on Flower's simulation engine, which takes a while to start."
     )
-    console.print(f"Log: {log_path}", soft_wrap=True)
-    with Session([case.config for case in chosen], NUM_NODES, log_path) as session:
-        results = watch(session, [case.name for case in chosen], console)
+    results = _run(chosen, folder / "session.log", console)
     console.print(_table(chosen, results))
     picture = out_dir / "demo.png"
     plot_accuracy({case.name: result.curve for case, result in zip(chosen, results, strict=True)}, picture)
     console.print(f"Picture: {picture}", soft_wrap=True)
     return results
+
+
+def _run(chosen: Sequence[Case], log_path: Path, console: Console) -> list[RunResult]:
+    """Run cases in one session."""
+    console.print(f"Log: {log_path}", soft_wrap=True)
+    with Session([case.config for case in chosen], NUM_NODES, log_path) as session:
+        return watch(session, [case.name for case in chosen], console)
 
 
 def backdoor_cases(folder: Path, rounds: int) -> list[Case]:
@@ -97,15 +101,12 @@ def run_backdoor_demo(out_dir: Path, rounds: int, console: Console) -> list[RunR
     The folder gets ``backdoor.png`` and the folder ``backdoor`` with results and log.
     """
     folder = out_dir / "backdoor"
-    log_path = folder / "session.log"
     chosen = backdoor_cases(folder, rounds)
     console.print(
         f"{NUM_NODES} nodes share scikit-learn's digits; {NUM_MALICIOUS} of them paint a white square into half of "
         f"theirs and call them 0. {len(chosen)} runs of {rounds} rounds, which takes a while."
     )
-    console.print(f"Log: {log_path}", soft_wrap=True)
-    with Session([case.config for case in chosen], NUM_NODES, log_path) as session:
-        results = watch(session, [case.name for case in chosen], console)
+    results = _run(chosen, folder / "session.log", console)
     console.print(_backdoor_table(chosen, results))
     picture = out_dir / "backdoor.png"
     plot_backdoor(chosen, results, picture)

@@ -133,6 +133,24 @@ class Attack(ABC):
         """Forget what is kept between rounds."""
 
 
+class OnBase(Attack):
+    """An attack made of another one, which remembers and draws."""
+
+    base: Attack
+
+    def draw_for(self, *place: int) -> None:
+        self.base.draw_for(*place)
+
+    def reset(self) -> None:
+        self.base.reset()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return self.base.state()
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.base.load_state(state)
+
+
 class WithoutUpdates(Attack):
     """An attack that is no matter of updates: malicious nodes poison their data, or send no usable reply."""
 

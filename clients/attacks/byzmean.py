@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .base import Attack
+from .base import Attack, OnBase
 from .moments import Matrix, column_means
 from .shifts import Lie
 from .sight import Sight, repeat
@@ -18,7 +15,7 @@ PAPERS_BASE = Lie(0.5)
 
 
 @dataclass(frozen=True)
-class ByzMean(Attack):
+class ByzMean(OnBase):
     """Make the mean of all updates equal to another attack's (LASA 7.3; Xu et al., 2022).
 
     ``m1 = floor(f/2)`` nodes send the base attack's updates, of mean b; the other ``m2 = f - m1`` send
@@ -60,15 +57,3 @@ class ByzMean(Attack):
         total = sight.num_honest + sight.f
         others = ((total - first) * target - sight.honest_sum) / second
         return np.concatenate([wanted[:first], repeat(others, second, sight.honest)])
-
-    def draw_for(self, *place: int) -> None:
-        self.base.draw_for(*place)
-
-    def reset(self) -> None:
-        self.base.reset()
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        return self.base.state()
-
-    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self.base.load_state(state)

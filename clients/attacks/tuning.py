@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
-from numpy.typing import NDArray
-
-from .base import Attack
+from .base import Attack, OnBase
 from .moments import Matrix, Vector
 from .search import FACTORS, SearchError, best_of, try_factors, try_rows
 from .sight import Sight
@@ -103,7 +101,7 @@ class Tunable(Attack):
 
 
 @dataclass(frozen=True)
-class Optimal(Attack):
+class Optimal(OnBase):
     """Any attack that has one factor, with the worst factor of each round for the server's rule.
 
     What the word "optimal" does in the place of an attack's factor, with candidates of your own.
@@ -152,15 +150,3 @@ class Optimal(Attack):
     def craft(self, sight: Sight) -> Matrix:
         value = self._tunable.best(sight, self.candidates)
         return self._tunable.at(value).craft_with(sight)
-
-    def draw_for(self, *place: int) -> None:
-        self.base.draw_for(*place)
-
-    def reset(self) -> None:
-        self.base.reset()
-
-    def state(self) -> dict[str, NDArray[Any]]:
-        return self.base.state()
-
-    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self.base.load_state(state)

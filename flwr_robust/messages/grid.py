@@ -16,18 +16,17 @@ from time import sleep, time
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
-from flwr.app import Array, Error, Message, RecordDict
+from flwr.app import Array, Error, Message
 from flwr.serverapp import Grid
 from flwr.supercore import log
 from flwr.supercore.inflatable.inflatable_object import get_object_body, get_object_head_values_from_object_content
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from flwr_robust.messages.replies import UNREADABLE, Question, Sent, metadata_by_hand
+from flwr_robust.messages.through import Through
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord
-    from flwr.proto.node_pb2 import NodeInfo
-    from flwr.supercore.run import Run
 
 # Exchanges that are kept: a round has two, and some strategies ask more.
 KEPT = 4
@@ -57,15 +56,13 @@ class Exchange:
         return {question.metadata.message_id for question in self.questions} - {""}
 
 
-class GuardedGrid(Grid):
-    """A grid that takes note of what each node is sent, and that no reply can bring down.
+class NotingGrid(Through):
+    """A grid that takes note of what each node is sent, and changes nothing: replies come as they come without it.
 
     Parameters
     ----------
     grid : Grid
         What carries the messages.
-    max_reply_bytes : int, optional
-        A larger reply is refused; by default four times what was sent, and at least 64 MB.
 
     Attributes
     ----------
@@ -73,9 +70,8 @@ class GuardedGrid(Grid):
         The model that the strategy has now, noted by whoever knows it.
     """
 
-    def __init__(self, grid: Grid, max_reply_bytes: int | None = None) -> None:
-        self.grid = grid
-        self.max_reply_bytes = max_reply_bytes
+    def __init__(self, grid: Grid) -> None:
+        super().__init__(grid)
         self.model: ArrayRecord | None = None
         self._exchanges: deque[Exchange] = deque(maxlen=KEPT)
 
@@ -86,34 +82,18 @@ class GuardedGrid(Grid):
         return getattr(self.grid, name)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Send messages and return the replies; what cannot be decoded comes as an error reply of its node."""
-        pull = _decoding_pull(self.grid)
-        if pull is None:
-            outgoing, exchange = self._noted(messages)
-            replies = list(self.grid.send_and_receive(outgoing, timeout=timeout))
-            exchange.heard |= _senders(replies)
-            return replies
-        waiting = set(self.push_messages(messages))
-        end = None if timeout is None else time() + timeout
-        replies = []
-        while waiting and (end is None or time() < end):
-            found = self._pull(pull, waiting)
-            replies += found
-            waiting -= {message.metadata.reply_to_message_id for message in found}
-            if waiting:
-                sleep(PAUSE)
+        """Send messages and return the replies."""
+        outgoing, exchange = self._noted(messages)
+        replies = list(self.grid.send_and_receive(outgoing, timeout=timeout))
+        exchange.heard |= _senders(replies)
         return replies
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages, and take note of them."""
-        with _pushing_on(self.grid):
-            return self.grid.push_messages(self._noted(messages)[0])
+        return self.grid.push_messages(self._noted(messages)[0])
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Return replies to these messages; what cannot be decoded comes as an error reply of its node."""
-        pull = _decoding_pull(self.grid)
-        if pull is not None:
-            return self._pull(pull, message_ids)
+        """Return replies to these messages."""
         replies = list(self.grid.pull_messages(message_ids))
         self._hear(replies)
         return replies
@@ -158,6 +138,48 @@ class GuardedGrid(Grid):
                 if message.metadata.reply_to_message_id in exchange.ids():
                     exchange.heard |= _senders([message])
 
+
+class GuardedGrid(NotingGrid):
+    """A grid that takes note of what each node is sent, and that no reply can bring down.
+
+    Parameters
+    ----------
+    grid : Grid
+        What carries the messages.
+    max_reply_bytes : int, optional
+        A larger reply is refused; by default four times what was sent, and at least 64 MB.
+    """
+
+    def __init__(self, grid: Grid, max_reply_bytes: int | None = None) -> None:
+        super().__init__(grid)
+        self.max_reply_bytes = max_reply_bytes
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Send messages and return the replies; what cannot be decoded comes as an error reply of its node."""
+        pull = _decoding_pull(self.grid)
+        if pull is None:
+            return super().send_and_receive(messages, timeout=timeout)
+        waiting = set(self.push_messages(messages))
+        end = None if timeout is None else time() + timeout
+        replies = []
+        while waiting and (end is None or time() < end):
+            found = self._pull(pull, waiting)
+            replies += found
+            waiting -= {message.metadata.reply_to_message_id for message in found}
+            if waiting:
+                sleep(PAUSE)
+        return replies
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages, and take note of them."""
+        with _pushing_on(self.grid):
+            return super().push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Return replies to these messages; what cannot be decoded comes as an error reply of its node."""
+        pull = _decoding_pull(self.grid)
+        return super().pull_messages(message_ids) if pull is None else self._pull(pull, message_ids)
+
     def _pull(self, pull: FunctionType, message_ids: Iterable[str]) -> list[Message]:
         """Pull replies by Flower's own code, with careful hands in the place of two of its functions."""
         limit = self.max_reply_bytes
@@ -165,50 +187,6 @@ class GuardedGrid(Grid):
             limit = max(LEAST_LIMIT, 4 * max((exchange.num_bytes for exchange in self._exchanges), default=0))
         desk = _Desk(self.grid, pull, limit)
         replies = list(desk.pull(set(message_ids)))
-        self._hear(replies)
-        return replies
-
-    def set_run(self, run: Run) -> None:
-        """Pass the run on."""
-        self.grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run of the grid beneath."""
-        return self.grid.run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        """Create a message on the grid beneath."""
-        return self.grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the grid's node ids."""
-        return self.grid.get_node_ids()
-
-    def get_nodes(self) -> Iterable[NodeInfo]:
-        """Return the grid's nodes."""
-        return self.grid.get_nodes()
-
-
-class NotingGrid(GuardedGrid):
-    """A grid that takes note of what each node is sent, and changes nothing: replies come as they come without it."""
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Send messages and return the replies."""
-        outgoing, exchange = self._noted(messages)
-        replies = list(self.grid.send_and_receive(outgoing, timeout=timeout))
-        exchange.heard |= _senders(replies)
-        return replies
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages, and take note of them."""
-        return self.grid.push_messages(self._noted(messages)[0])
-
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Return replies to these messages."""
-        replies = list(self.grid.pull_messages(message_ids))
         self._hear(replies)
         return replies
 

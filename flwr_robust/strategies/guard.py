@@ -13,10 +13,12 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
+from flwr_robust.engine.device import Device
 from flwr_robust.messages.grid import GuardedGrid
 from flwr_robust.messages.replies import Sent
 from flwr_robust.record.report import Record
-from flwr_robust.strategies.options import Reading
+from flwr_robust.strategies.exclusion import Exclusion
+from flwr_robust.strategies.options import Reading, WrapperOptions, threads_and_device
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -70,15 +72,45 @@ class Guarded(Hooked):
         How replies are read.
     record : Record
         Of the nodes' fates.
+    threads : int or None
+        Threads that aggregate; None for the default.
+    device : Device
+        Where blocks are aggregated.
+    exclusion : Exclusion
+        Of nodes that are not asked to train.
     sent, sent_evaluate : Sent
         What was sent where no guarded grid saw it: to whom, and which model.
     """
 
     reading: Reading
     record: Record
+    threads: int | None
+    device: Device
+    exclusion: Exclusion
     sent: Sent
     sent_evaluate: Sent
     _guard: GuardedGrid | None = None
+
+    def take_options(self, options: WrapperOptions, owner: str) -> None:
+        """Change what these options name: a wrapper's are those of the strategy in it.
+
+        Raises
+        ------
+        ValueError
+            If an option has a value that makes no sense; the text names the owner.
+        """
+        self.threads, self.device = threads_and_device(options, owner, self.threads, self.device)
+        self.reading = self.reading.changed_by(options, owner)
+        self.record = self.record.changed_by(options, owner)
+        self.exclusion = Exclusion(self.record.suspicion, self._num_malicious, self._accepts)
+
+    def _num_malicious(self, n: int) -> int:
+        """Return how many of n nodes are to be tolerated."""
+        raise NotImplementedError
+
+    def _accepts(self, n: int) -> bool:
+        """Whether n replies are enough."""
+        raise NotImplementedError
 
     @contextmanager
     def _guarding(self, grid: Grid) -> Iterator[GuardedGrid]:

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
-from flwr_robust.messages.grid import GuardedGrid, NotingGrid
+from flwr_robust.messages.grid import NotingGrid
 from flwr_robust.messages.replies import Question, Sent
 from flwr_robust.record.report import RoundReport
 from flwr_robust.rules.base import Rule
@@ -149,13 +149,13 @@ class Observe(Hooked, Strategy):
         return found or self.sent
 
     @property
-    def _guard(self) -> GuardedGrid | None:
+    def _guard(self) -> NotingGrid | None:
         if isinstance(self.strategy, Hooked):
-            return cast(GuardedGrid | None, self.strategy._guard)  # type: ignore[attr-defined]
-        return cast(GuardedGrid | None, self._noting)
+            return cast(NotingGrid | None, self.strategy._guard)  # type: ignore[attr-defined]
+        return cast(NotingGrid | None, self._noting)
 
     @contextmanager
-    def _guarding(self, grid: Grid) -> Iterator[GuardedGrid]:
+    def _guarding(self, grid: Grid) -> Iterator[NotingGrid]:
         """Use the guard of a strategy of ours; for others, take note and change nothing."""
         self.observer.record.require_writable()
         if isinstance(self.strategy, Hooked):

@@ -13,17 +13,15 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
 from flwr_robust.engine.cpu import CPU
-from flwr_robust.engine.device import Device
 from flwr_robust.engine.updates import Updates
 from flwr_robust.messages.replies import Inbox, Question, Sent, log_quarantined, read_evaluations, read_replies
 from flwr_robust.record.report import Record, RoundReport
 from flwr_robust.rules.base import PreAggregation, resolve_f
 from flwr_robust.rules.run import BadRows, Mixed, Skipped, TooFewRowsError, mix, outcome_of, require_rows
 from flwr_robust.strategies.cautions import cautions
-from flwr_robust.strategies.exclusion import Exclusion
 from flwr_robust.strategies.guard import Guarded, own_method
 from flwr_robust.strategies.handing_on import Handed, hand_on, hand_on_evaluations
-from flwr_robust.strategies.options import Reading, WrapperOptions, threads_and_device
+from flwr_robust.strategies.options import Reading
 from flwr_robust.strategies.statistics import statistics_of
 
 
@@ -49,18 +47,9 @@ class RewritingStrategy(Guarded, Strategy):
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
         self.front: tuple[PreAggregation, ...] = ()
-        self.threads: int | None = None
-        self.device: Device = CPU
-        self.reading, self.record = Reading(), Record()
-        self.exclusion = Exclusion(None, self._num_malicious, self._accepts)
+        self.threads, self.device, self.reading, self.record = None, CPU, Reading(), Record()
+        self.take_options({}, type(self).__name__)
         self.sent = self.sent_evaluate = Sent()
-
-    def take_options(self, options: WrapperOptions, owner: str) -> None:
-        """Change what these options name; see `RobustStrategy.take_options`."""
-        self.threads, self.device = threads_and_device(options, owner, self.threads, self.device)
-        self.reading = self.reading.changed_by(options, owner)
-        self.record = self.record.changed_by(options, owner)
-        self.exclusion = Exclusion(self.record.suspicion, self._num_malicious, self._accepts)
 
     @property
     def reports(self) -> list[RoundReport]:

@@ -15,7 +15,7 @@ from flwr.serverapp.strategy import FedAvg, Result, Strategy
 from flwr.supercore import log
 
 from flwr_robust.engine.cpu import CPU, is_first_use
-from flwr_robust.engine.device import Device, FloatArray
+from flwr_robust.engine.device import FloatArray
 from flwr_robust.engine.updates import Updates
 from flwr_robust.messages.arrays import Apart
 from flwr_robust.messages.grid import GuardedGrid
@@ -36,7 +36,6 @@ from flwr_robust.rules.checks import check_f, number
 from flwr_robust.rules.function import Function
 from flwr_robust.rules.mean import Mean
 from flwr_robust.rules.run import Aggregate, BadRows, Skipped, outcome_of, run
-from flwr_robust.strategies.exclusion import Exclusion
 from flwr_robust.strategies.guard import Guarded, Hooked, has_flowers_start, in_the_place_of
 from flwr_robust.strategies.handing_on import Handed, hand_on, hand_on_evaluations, require_inner
 from flwr_robust.strategies.momentum import ServerMomentum
@@ -49,7 +48,6 @@ from flwr_robust.strategies.options import (
     fedavg_options,
     own_options,
     refuse_unknown,
-    threads_and_device,
 )
 from flwr_robust.strategies.rewriting import RewritingStrategy
 from flwr_robust.strategies.side_inputs import RootFunction, RoundInputs, Tell, reads, require_root, root_function
@@ -92,10 +90,6 @@ class RobustAggregation(Guarded):
         What the aggregate is multiplied by before it is added to the model.
     momentum : ServerMomentum
         Of the aggregates.
-    threads : int or None
-        Threads that aggregate; None for the default.
-    device : Device
-        Where blocks are aggregated.
     front : tuple of PreAggregation
         What wrappers have put in front of the rule, while they lead.
     root_fn : callable or None
@@ -106,8 +100,6 @@ class RobustAggregation(Guarded):
     num_malicious_nodes: int | float
     server_learning_rate: float
     momentum: ServerMomentum
-    threads: int | None
-    device: Device
     front: tuple[PreAggregation, ...] = ()
     root_fn: RootFunction | None = None
 
@@ -139,19 +131,6 @@ class RobustAggregation(Guarded):
         self._is_told = reads(rule)
         self.take_options(options, name)
         self.sent = self.sent_evaluate = Sent()
-
-    def take_options(self, options: WrapperOptions, owner: str) -> None:
-        """Change what these options name: a wrapper's are those of the strategy in it.
-
-        Raises
-        ------
-        ValueError
-            If an option has a value that makes no sense; the text names the owner.
-        """
-        self.threads, self.device = threads_and_device(options, owner, self.threads, self.device)
-        self.reading = self.reading.changed_by(options, owner)
-        self.record = self.record.changed_by(options, owner)
-        self.exclusion = Exclusion(self.record.suspicion, self._num_malicious, self._accepts)
 
     @property
     def chain(self) -> Rule:

@@ -8,20 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from clients.wire import is_train
 from flwr_robust.messages.replies import Question, Sent
+from flwr_robust.messages.through import Through
 from flwr_robust.rules import Rule
 from flwr_robust.strategies.handing_on import with_content
 from flwr_robust.strategies.robust import RobustAggregation
-
-if TYPE_CHECKING:
-    from flwr.proto.node_pb2 import NodeInfo
-    from flwr.supercore.run import Run
 
 TAG = "flwr-robust.audit"  # the record by which nodes are told what they need to know
 WEIGHTS = ("num-examples", "num_examples")
@@ -29,48 +26,6 @@ WEIGHTS = ("num-examples", "num_examples")
 LEGACY_METRICS = ("fitres.metrics", "evaluateres.metrics")
 # Entries that are no metrics.
 NO_METRICS = ("code", "message")
-
-
-class Through(Grid):
-    """A grid that hands everything on to the grid beneath."""
-
-    def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-
-    def set_run(self, run: Run) -> None:
-        """Pass the run on."""
-        self.grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run of the grid beneath."""
-        return self.grid.run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        """Create a message on the grid beneath."""
-        return self.grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Return the grid's node ids."""
-        return self.grid.get_node_ids()
-
-    def get_nodes(self) -> Iterable[NodeInfo]:
-        """Return the grid's nodes."""
-        return self.grid.get_nodes()
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Push messages on the grid beneath."""
-        return self.grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Pull replies from the grid beneath."""
-        return self.grid.pull_messages(message_ids)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Send messages over the grid beneath, and return its replies."""
-        return self.grid.send_and_receive(messages, timeout=timeout)
 
 
 class Gathering(Through):
@@ -131,6 +86,10 @@ class Gathering(Through):
         return [self._replies.pop(message_id) for message_id in list(message_ids) if message_id in self._replies]
 
 
+def _nobody_asks(server_round: int) -> None:
+    """Do nothing about what is new in a round."""
+
+
 @dataclass
 class Curves:
     """An app's metrics by name: federated ones of the nodes' evaluations and training, central ones, by round.
@@ -138,7 +97,7 @@ class Curves:
     `changed` is called with the number of the round whenever there is something new.
     """
 
-    changed: Callable[[int], None] = lambda _: None
+    changed: Callable[[int], None] = _nobody_asks
     evaluate: dict[str, dict[int, float | None]] = field(default_factory=dict)
     train: dict[str, dict[int, float | None]] = field(default_factory=dict)
     central: dict[str, dict[int, float | None]] = field(default_factory=dict)

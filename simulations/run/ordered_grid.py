@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
+
+from flwr_robust.messages.through import Through
 
 
-class OrderedGrid(Grid):
+class OrderedGrid(Through):
     """Hand over the nodes of a run, their messages and replies, in the order of the nodes' partitions.
 
     Flower draws node ids afresh in each run and hands over replies as they come; sums of floating-point
@@ -24,35 +25,23 @@ class OrderedGrid(Grid):
     """
 
     def __init__(self, grid: Grid, partition_of: Mapping[int, int]) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._partition_of = dict(partition_of)
 
     def _rank(self, node_id: int) -> tuple[int, int]:
         return self._partition_of.get(node_id, len(self._partition_of)), node_id
 
-    def set_run(self, run: Run) -> None:
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        return self._grid.run
-
-    def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
-    ) -> Message:
-        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
-
     def get_node_ids(self) -> list[int]:
-        return sorted(filter(self._partition_of.__contains__, self._grid.get_node_ids()), key=self._rank)
+        return sorted(filter(self._partition_of.__contains__, self.grid.get_node_ids()), key=self._rank)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        return self._grid.push_messages(self._sorted_messages(messages))
+        return self.grid.push_messages(self._sorted_messages(messages))
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        return self._sorted_replies(self._grid.pull_messages(message_ids))
+        return self._sorted_replies(self.grid.pull_messages(message_ids))
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        return self._sorted_replies(self._grid.send_and_receive(self._sorted_messages(messages), timeout=timeout))
+        return self._sorted_replies(self.grid.send_and_receive(self._sorted_messages(messages), timeout=timeout))
 
     def _sorted_messages(self, messages: Iterable[Message]) -> list[Message]:
         return sorted(messages, key=lambda message: self._rank(message.metadata.dst_node_id))

@@ -200,7 +200,7 @@ def test_pushed_and_pulled_rounds_keep_their_own_malicious_nodes():
     first, second = (adversary.push_messages(instructions(range(1, 7))) for _ in range(2))
     in_second = adversary.malicious_ids
     one = by_node(adversary.pull_messages(first))
-    given = adversary._grid.given
+    given = adversary.grid.given
     changed_first = {n for n, reply in one.items() if reply is not by_node(given[:6])[n]}
     changed_second = {
         n for n, reply in by_node(adversary.pull_messages(second)).items() if reply is not by_node(given[6:])[n]

@@ -62,9 +62,9 @@ def test_malicious_nodes_redrawn_in_each_round():
         _, adversary = attacked(attacks.SignFlip(), 2, seed=seed, redraw=True)
         drawn = []
         for _ in range(8):
-            grid_before = len(adversary._grid.given)
+            grid_before = len(adversary.grid.given)
             replies = adversary.send_and_receive(instructions(range(1, 7)))
-            given = by_node(adversary._grid.given[grid_before:])
+            given = by_node(adversary.grid.given[grid_before:])
             changed = frozenset(n for n, reply in by_node(replies).items() if reply is not given[n])
             assert changed == adversary.malicious_ids
             drawn.append(changed)

@@ -67,12 +67,11 @@ def _read(array: Array, like: np.ndarray) -> np.ndarray | None:
 
 def _header(data: bytes) -> tuple[np.dtype, tuple[int, ...]] | None:
     stream = io.BytesIO(data)
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0, (3, 0): npy.read_array_header_2_0}
     try:
         with catch_warnings():
             simplefilter("ignore")
-            version = npy.read_magic(stream)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = read(stream)
+            shape, _, dtype = readers[npy.read_magic(stream)](stream)
     except Exception:
         return None
     return dtype.newbyteorder("="), shape
@@ -80,16 +79,13 @@ def _header(data: bytes) -> tuple[np.dtype, tuple[int, ...]] | None:
 
 @lru_cache(maxsize=512)
 def _read_npy(data: bytes, expected_shape: tuple[int, ...], expected_dtype: np.dtype) -> np.ndarray | None:
+    # The header comes first: NumPy would make room for all that it declares.
+    if _header(data) != (expected_dtype.newbyteorder("="), expected_shape):
+        return None
     stream = io.BytesIO(data)
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0, (3, 0): npy.read_array_header_2_0}
     try:
         with catch_warnings():
             simplefilter("ignore")
-            # The header comes first: NumPy would make room for all that it declares.
-            shape, _, dtype = readers[npy.read_magic(stream)](stream)
-            if (shape, dtype.newbyteorder("=")) != (expected_shape, expected_dtype.newbyteorder("=")):
-                return None
-            stream.seek(0)
             value = npy.read_array(stream, allow_pickle=False)
     except Exception:
         return None
